@@ -1,0 +1,69 @@
+"""Pretrained layers behind one signature: inputs to features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the tensor that the backbone was trained on.
+
+    The shorter side is resized to size / crop, the centre size x size is taken, values go to [0, 1],
+    then (x - mean) / std for each channel. channels = 1 takes the luminance.
+    """
+
+    size: int
+    channels: int = 3
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    crop: float = 1.0
+
+
+@dataclass(frozen=True)
+class SourceHead:
+    """The head that came with pretrained weights: logits = features @ weight + bias."""
+
+    weight: np.ndarray  # (D, Z)
+    bias: np.ndarray  # (Z,)
+    classes: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Backbone:
+    """Layers that turn inputs into features (N, D), with what is needed to name and repeat them.
+
+    name        how it was asked for, and how a run finds it again
+    revision    hash of the weights (and of the code's version where they are not enough)
+    kind        the kind of Domain that it reads
+    dim         D
+    build       makes the module: normalised float (B, C, S, S) or (B, D_in) to (B, D); called once, when needed
+    groups      layer groups from input to output: (name, prefixes of parameter names); every parameter in exactly one
+    pretrained  False for a network that must first learn (on the source, or from nothing)
+    portable    True where the name alone finds the weights again on another machine (package or hub)
+    """
+
+    name: str
+    revision: str
+    kind: Literal["image", "vector"]
+    dim: int
+    build: Callable[[], nn.Module]
+    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    preprocess: Preprocess | None = None
+    pretrained: bool = True
+    portable: bool = True
+    source_head: Callable[[], SourceHead] | None = field(default=None, repr=False)
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The layers, built when first asked for: warm features need none of them."""
+        return self.build()

@@ -1,0 +1,93 @@
+"""A named set of examples. Whether it is the source or the target is said where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from crossgraft.errors import Skipped
+
+Kind = Literal["image", "vector"]
+SPLITS = ("train", "val", "test", "unlabelled")
+
+
+class Unreadable(Exception):
+    """One input cannot be read; `reason` is for the user. The rest goes on."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """Inputs, labels (some or all may be missing) and splits; inputs are read one at a time.
+
+    name    what messages and the report call it
+    kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,)
+    inputs  N paths or arrays, or anything that can be indexed
+    labels  object array (N,) of str, None where missing
+    names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
+    splits  (N,) str, each "train", "val", "test", "unlabelled", or "" where the data give none
+    skipped examples that were left out, with the reason
+    """
+
+    name: str
+    kind: Kind
+    inputs: Sequence[Any] | np.ndarray
+    labels: np.ndarray
+    names: np.ndarray
+    splits: np.ndarray
+    reader: Callable[[Any], np.ndarray]
+    digester: Callable[[Any], bytes]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, i: int) -> np.ndarray:
+        """Example i as an array. Raises Unreadable with the reason."""
+        return self.reader(self.inputs[i])
+
+    def digest(self, i: int) -> bytes:
+        """20 bytes that stand for the content of example i, not for its name."""
+        return self.digester(self.inputs[i])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that occur, in natural order ("2" before "10")."""
+        return natural_order({y for y in self.labels if y is not None})
+
+    def where(self, split: str) -> np.ndarray:
+        """Indices of a split."""
+        return np.flatnonzero(self.splits == split)
+
+    def take(self, indices: np.ndarray | Sequence[int]) -> Domain:
+        """The same domain with only these examples, in this order."""
+        at = np.asarray(indices, dtype=np.int64)
+        inputs = self.inputs[at] if isinstance(self.inputs, np.ndarray) else [self.inputs[i] for i in at]
+        return replace(self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at])
+
+    def without(self, bad: Sequence[tuple[int, str]]) -> Domain:
+        """The domain less the examples that could not be read, which go to `skipped`."""
+        left_out = {i for i, _ in bad}
+        rest = self.take([i for i in range(len(self)) if i not in left_out])
+        return replace(rest, skipped=self.skipped + tuple(Skipped(str(self.names[i]), why) for i, why in bad))
+
+
+def natural_order(labels: set[str]) -> tuple[str, ...]:
+    """Sorted with runs of digits as numbers.
+
+    >>> natural_order({"10", "2", "a"})
+    ('2', '10', 'a')
+    """
+    import re
+
+    def key(label: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", label)
+        return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
+
+    return tuple(sorted(labels, key=lambda y: (key(y), y)))

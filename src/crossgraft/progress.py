@@ -1,0 +1,44 @@
+"""Progress on standard error for everything that may take above a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Advance = Callable[[int], None]
+# Off by default, so that the library is silent inside other people's programs; the command turns it on.
+_shown: ContextVar[bool] = ContextVar("shown", default=False)
+
+
+def show(on: bool = True) -> None:
+    """Turn progress bars on (the command line does) or off."""
+    _shown.set(on)
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Advance]:
+    """A bar on standard error while the block runs; call what it gives with the units done.
+
+    >>> with bar("features", 2) as advance:
+    ...     advance(2)
+    """
+    if not _shown.get():
+        yield lambda n: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda n: progress.advance(task, n)
+
+
+def say(message: str) -> None:
+    """One line on standard error, where progress is shown."""
+    if _shown.get():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text(message))
