@@ -1,0 +1,105 @@
+"""Files to examples: `open_domain` takes a path, arrays, a data set of `datasets` or of torch, or a name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.errors import CrossgraftError, UsageError, nearest
+
+__all__ = ["Domain", "Unreadable", "open_domain"]
+
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+HDF5 = (".h5", ".hdf5")
+
+
+def open_domain(
+    what: Any, name: str, *, input: str | None = None, label: str | None = None, split: str | None = None
+) -> Domain:
+    """A Domain from anything that holds examples; `name` is what messages call it.
+
+    what    a Domain (as it is); a folder of class folders, with or without split folders above; a folder of pictures
+            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx arrays; (X, y), (X, y, split)
+            or a dict of arrays; a `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label);
+            "mnist5000" or "sklearn-digits"; a name that the `datasets` library knows
+    input, label, split   columns of a table, or of a `datasets` data set
+
+    Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
+
+    >>> len(open_domain(([[0.0, 1.0], [1.0, 0.0]], ["a", "b"]), "two"))
+    2
+    """
+    if isinstance(what, Domain):
+        return what
+    if isinstance(what, (str, os.PathLike)):
+        return _open_path(os.fspath(what), name, input, label, split)
+    if type(what).__module__.split(".")[0] == "datasets":
+        from crossgraft.domains.hub import dataset_domain
+
+        return dataset_domain(what, name, input=input, label=label, split=split)
+    if isinstance(what, dict):
+        from crossgraft.domains.files import dict_domain
+
+        return dict_domain(what, name)
+    if isinstance(what, tuple) and len(what) in (2, 3):
+        from crossgraft.domains.arrays import array_domain
+
+        return array_domain(what[0], what[1], name, split=what[2] if len(what) == 3 else None)
+    if hasattr(what, "__getitem__") and hasattr(what, "__len__") and not isinstance(what, (list, tuple)):
+        from crossgraft.domains.hub import torch_domain
+
+        return torch_domain(what, name)
+    raise UsageError(
+        f"{name}: a {type(what).__name__} is no domain",
+        "give a path, a name, (X, y) arrays, or a data set of datasets or torch",
+    )
+
+
+def _open_path(text: str, name: str, input: str | None, label: str | None, split: str | None) -> Domain:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        from crossgraft.domains.folders import folder_domain
+
+        return folder_domain(path, name)
+    if path.is_file():
+        return _open_file(path, name, input, label, split)
+    from crossgraft.domains.packaged import PACKAGED
+
+    if text in PACKAGED:
+        return PACKAGED[text](name)
+    from crossgraft.domains.folders import missing
+
+    looks_like_a_path = (
+        path.suffix or os.sep in text.strip("/") and text.count("/") != 1 or text.startswith((".", "/", "~"))
+    )
+    if looks_like_a_path or path.is_symlink():
+        raise missing(path)
+    if close := nearest(text, list(PACKAGED)):
+        raise CrossgraftError(f"there is no file, folder or data set {text}", close)
+    from crossgraft.domains.hub import named_domain
+
+    return named_domain(text, name, input=input, label=label, split=split)
+
+
+def _open_file(path: Path, name: str, input: str | None, label: str | None, split: str | None) -> Domain:
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        from crossgraft.domains.tables import table_domain
+
+        return table_domain(path, name, input=input, label=label, split=split)
+    from crossgraft.domains import files, folders
+
+    if suffix == ".npz":
+        return files.npz_domain(path, name)
+    if suffix in HDF5:
+        return files.hdf5_domain(path, name)
+    if "idx" in path.name and "ubyte" in path.name:
+        return files.idx_domain(path, name)
+    if suffix in folders.SUFFIXES:
+        return folders.picture_files([path], name)
+    raise CrossgraftError(
+        f"{path} is of no kind that can be opened",
+        f"give a folder, {', '.join((*TABLES, '.npz', *HDF5))} or an idx file",
+    )

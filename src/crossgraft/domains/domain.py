@@ -33,6 +33,8 @@ class Domain:
     names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
     splits  (N,) str, each "train", "val", "test", "unlabelled", or "" where the data give none
     skipped examples that were left out, with the reason
+    notes   what is worth saying about the data (labels with stray blanks, ...)
+    scaled_reader  as reader, and may give a smaller picture whose sides are no shorter than its second argument
     """
 
     name: str
@@ -44,12 +46,19 @@ class Domain:
     reader: Callable[[Any], np.ndarray]
     digester: Callable[[Any], bytes]
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    scaled_reader: Callable[[Any, int], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, i: int) -> np.ndarray:
-        """Example i as an array. Raises Unreadable with the reason."""
+    def read(self, i: int, at_least: int | None = None) -> np.ndarray:
+        """Example i as an array. Raises Unreadable with the reason.
+
+        With `at_least`, a picture that is at least twice as large may come smaller, both sides no shorter than that: faster.
+        """
+        if at_least is not None and self.scaled_reader is not None:
+            return self.scaled_reader(self.inputs[i], at_least)
         return self.reader(self.inputs[i])
 
     def digest(self, i: int) -> bytes:

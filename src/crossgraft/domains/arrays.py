@@ -1,0 +1,90 @@
+"""Arrays to a Domain: (N, D) is vectors; (N, H, W), (N, 1|3, H, W) and (N, H, W, 1|3|4) are pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from crossgraft.domains.digest import array_digest
+from crossgraft.domains.domain import Domain
+from crossgraft.domains.labels import labels, splits, unique_names
+from crossgraft.domains.pictures import from_array, white_of
+from crossgraft.errors import CrossgraftError, Skipped
+
+
+def array_domain(
+    inputs: Any,
+    y: Any,
+    name: str,
+    *,
+    split: Any = None,
+    names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    notes: tuple[str, ...] = (),
+    skipped: tuple[Skipped, ...] = (),
+) -> Domain:
+    """A Domain of arrays; vectors with NaN or infinite values are left out, each named.
+
+    >>> array_domain(np.eye(2), ["a", None], "two").labels.tolist()
+    ['a', None]
+    """
+    values = as_array(inputs)
+    if values.dtype.kind not in "buif":
+        raise CrossgraftError(
+            f"{name}: the inputs are of type {values.dtype}, not numbers", "give numbers, or paths in a table"
+        )
+    n = len(values) if values.ndim else 0
+    if n == 0:
+        raise CrossgraftError(f"{name} has no example", "give inputs of shape (N, D) or (N, H, W) with N above 0")
+    text, said = labels(None if y is None else as_array(y), n, class_names)
+    called = unique_names(names if names is not None else [f"[{i}]" for i in range(n)])
+    parts = splits(None if split is None else as_array(split), n)
+    if is_vectors(values, name):
+        rows = np.ascontiguousarray(values, dtype=np.float32)
+        domain = Domain(name, "vector", rows, text, called, parts, _same, array_digest, skipped, notes + said)
+        bad = np.flatnonzero(~np.isfinite(rows).all(1))
+        return domain.without([(int(i), _where_not_finite(rows[i])) for i in bad]) if len(bad) else domain
+    reader = partial(from_array, white=white_of(values, whole=n > 1))
+    return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
+
+
+def as_array(values: Any) -> np.ndarray:
+    """NumPy's view of an array, a tensor, a list or a data frame's column."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    if isinstance(values, (list, tuple)) and any(v is None or isinstance(v, str) for v in values):
+        out = np.empty(len(values), dtype=object)
+        out[:] = values
+        return out
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise CrossgraftError(
+            "the inputs are arrays of different shapes", "give arrays of one shape, or picture files"
+        ) from None
+
+
+def is_vectors(values: np.ndarray, name: str) -> bool:
+    """Whether an array is of vectors. Raises where it is neither vectors nor pictures."""
+    shape = values.shape
+    if len(shape) == 2 and shape[1] > 0:
+        return True
+    if len(shape) == 3 or (len(shape) == 4 and (shape[1] in (1, 3) or shape[3] in (1, 3, 4))):
+        return False
+    raise CrossgraftError(
+        f"{name}: inputs of shape {shape} are neither vectors nor pictures",
+        "give (N, D) for vectors, (N, H, W), (N, H, W, 3) or (N, 3, H, W) for pictures",
+    )
+
+
+def _same(row: np.ndarray) -> np.ndarray:
+    return row
+
+
+def _where_not_finite(row: np.ndarray) -> str:
+    columns = np.flatnonzero(~np.isfinite(row))
+    more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
+    return f"column {columns[0]}{more} is {row[columns[0]]}"

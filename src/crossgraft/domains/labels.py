@@ -1,0 +1,101 @@
+"""Labels as text, splits under their four names: whatever the data call them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from crossgraft.domains.domain import SPLITS
+from crossgraft.errors import CrossgraftError
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "tr": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "devel": "val", "development": "val",
+    "test": "test", "testing": "test", "eval": "test",
+    "unlabelled": "unlabelled", "unlabeled": "unlabelled", "unsupervised": "unlabelled",
+}  # fmt: skip
+
+
+def label(value: Any) -> str | None:
+    """One label as text without stray blanks; None where it is missing, empty or NaN.
+
+    >>> label(3.0), label(" ant "), label(float("nan")), label("")
+    ('3', 'ant', None, None)
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if value.is_integer():
+            value = int(value)
+    if value is None:
+        return None
+    text = str(value).strip()
+    return None if text in ("", "nan", "NaN") else text
+
+
+def labels(
+    values: Sequence[Any] | np.ndarray | None, n: int, class_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Object array (N,) of str or None, and what is worth saying about them.
+
+    class_names   what integers stand for, where the data say so; -1 is then a missing label
+    """
+    out = np.full(n, None, dtype=object)
+    if values is None:
+        return out, ()
+    if isinstance(values, np.ndarray):
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise CrossgraftError(f"the labels have shape {values.shape}", "give one label an example: shape (N,)")
+    if len(values) != n:
+        raise CrossgraftError(f"{n} inputs but {len(values)} labels", "give one label an example")
+    blanks: dict[str, None] = {}
+    for i, value in enumerate(values):
+        if class_names is not None and isinstance(value, (int, np.integer)):
+            value = class_names[int(value)] if 0 <= value < len(class_names) else None
+        out[i] = label(value)
+        if isinstance(value, str) and out[i] is not None and out[i] != value:
+            blanks[value] = None
+    return out, blank_note(list(blanks))
+
+
+def blank_note(found: Sequence[str]) -> tuple[str, ...]:
+    """One note about labels that had blanks around them."""
+    if not found:
+        return ()
+    shown = ", ".join(repr(b) for b in found[:3]) + (", ..." if len(found) > 3 else "")
+    return (f"labels with blanks before or after them were taken without: {shown}",)
+
+
+def splits(values: Sequence[Any] | np.ndarray | None, n: int) -> np.ndarray:
+    """Array (N,) of split names. Raises on a split that has no known name."""
+    out = np.full(n, "", dtype=f"<U{max(map(len, SPLITS))}")
+    if values is None:
+        return out
+    if len(values) != n:
+        raise CrossgraftError(f"{n} inputs but {len(values)} splits", "give one split an example")
+    for i, value in enumerate(values):
+        text = label(value)
+        if text is not None:
+            if text.lower() not in SPLIT_NAMES:
+                raise CrossgraftError(f"split {text!r} has no meaning here", f"call the splits {', '.join(SPLITS)}")
+            out[i] = SPLIT_NAMES[text.lower()]
+    return out
+
+
+def unique_names(names: Sequence[str]) -> np.ndarray:
+    """The names, with #2, #3, ... behind those that come again."""
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return np.array(out, dtype=str) if out else np.empty(0, dtype="<U1")

@@ -1,0 +1,131 @@
+"""Which examples are learned from and which are test data; and whether the classes of both make sense together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from crossgraft.domains.domain import Domain, natural_order
+from crossgraft.domains.folders import NO_PICTURE
+from crossgraft.errors import CrossgraftError, Skipped, UsageError
+from crossgraft.seeds import rng
+
+TOLERATED = 0.05
+
+
+def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_share: float = 0.25) -> Domain:
+    """The domain with every labelled example in "train", "val" or "test", everything else "unlabelled" or "".
+
+    - Splits that the data give are kept. "val" without "test" becomes "test": the held-out part of many data sets is
+      called val, and this program chooses by the training part (leave-one-out or folds).
+    - Without splits, a share of each class is test data, drawn by `seed`; labelled examples without a split in data
+      that have splits belong to "train".
+    - `shots` labels a class of the training part are known, drawn by `seed`; the rest of the domain is test data.
+      Draws with more shots contain those with fewer.
+    - Examples without a label are "unlabelled" in the training part, and in no split ("") in a held-out one. Labels of
+      examples that the data call unlabelled are dropped.
+
+    Raises CrossgraftError for a class with fewer than `shots` examples, or where nothing is labelled.
+    """
+    given = domain.splits
+    labels = np.where(given == "unlabelled", None, domain.labels)
+    labelled = np.array([y is not None for y in labels], dtype=bool)
+    if not labelled.any():
+        raise CrossgraftError(
+            f"{domain.name} has no labelled example", "give labels for some: class folders, or --label"
+        )
+    splits = given.astype("<U10")
+    held_out = "test" if (given == "test").any() else "val"
+    if held_out == "val":
+        splits[given == "val"] = "test"
+    splits[labelled & (given == "")] = "train"
+    if not (labelled & (splits == "test")).any() and shots is None:
+        splits[_drawn_test(domain, np.flatnonzero(labelled & (splits == "train")), seed, test_share)] = "test"
+    if shots is not None:
+        known = _drawn_shots(domain, np.flatnonzero(labelled & (splits == "train")), seed, shots)
+        splits[labelled] = "test"
+        splits[known] = "train"
+    splits[~labelled & np.isin(given, ("test", "val"))] = ""
+    splits[~labelled & ~np.isin(given, ("test", "val"))] = "unlabelled"
+    return replace(domain, splits=splits, labels=labels)
+
+
+def classes_agree(domain: Domain, *sources: Domain) -> tuple[str, ...]:
+    """What is worth a warning about the classes of a domain with splits; raises CrossgraftError on what cannot work.
+
+    Errors: one class only; classes of the domain or of a source whose names differ by case or blanks only; a class in
+    the test part that neither the training part nor a source has. Warnings: a class without an example in a part.
+    """
+    elsewhere = {c for source in sources for c in source.classes}
+    _alike(domain.name, {*domain.classes, *elsewhere})
+    train, test = (set(domain.take(domain.where(s)).classes) for s in ("train", "test"))
+    if len(train | test) < 2:
+        only = next(iter(train | test), "none")
+        raise CrossgraftError(f"{domain.name} has one class only ({only!r})", "give examples of at least two classes")
+    unseen = natural_order(test - train - elsewhere)
+    if unseen and (train or not sources):
+        raise CrossgraftError(
+            f"{domain.name}: class {_few(unseen)} is in the test part but never in training",
+            "move some of its examples to the training part, or leave the class out",
+        )
+    return tuple(
+        f"{domain.name}: class {_few(natural_order(gone))} has no example in the {part} part"
+        for part, gone in (("training", test - train), ("test", train - test))
+        if gone and train
+    )
+
+
+def tolerate(skipped: Sequence[Skipped], n_total: int, domain_name: str) -> None:
+    """Raises CrossgraftError where above 5 % of n_total examples were left out; files that are no pictures do not count."""
+    bad = [s for s in skipped if s.reason != NO_PICTURE]
+    if len(bad) > TOLERATED * n_total:
+        first = "; ".join(f"{s.name} ({s.reason})" for s in bad[:3])
+        raise CrossgraftError(
+            f"{domain_name}: {len(bad)} of {n_total} examples cannot be read, such as {first}",
+            "mend or remove them; up to 5 % are left out by themselves",
+        )
+
+
+def _drawn_test(domain: Domain, pool: np.ndarray, seed: int, share: float) -> np.ndarray:
+    """A share of each class, rounded, but never a whole class."""
+    if not 0 < share < 1:
+        raise UsageError(f"test_share is {share}", "give a share between 0 and 1")
+    order = rng(seed, "split").permutation(pool)
+    drawn = []
+    for c in domain.classes:
+        of_class = [i for i in order if domain.labels[i] == c]
+        drawn += of_class[: min(max(1, round(share * len(of_class))), len(of_class) - 1)]
+    return np.array(drawn, dtype=np.int64)
+
+
+def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.ndarray:
+    if shots < 0:
+        raise UsageError(f"shots is {shots}", "give 0 or more labels a class")
+    order = rng(seed, "shots").permutation(pool)
+    drawn = []
+    for c in domain.classes:
+        of_class = [i for i in order if domain.labels[i] == c]
+        if len(of_class) < shots:
+            raise CrossgraftError(
+                f"{domain.name}: class {c!r} has {len(of_class)} labelled training examples, fewer than {shots} shots",
+                f"give at most {len(of_class)} shots, or more examples of {c!r}",
+            )
+        drawn += of_class[:shots]
+    return np.array(drawn, dtype=np.int64)
+
+
+def _alike(name: str, classes: set[str]) -> None:
+    seen: dict[str, str] = {}
+    for c in natural_order(classes):
+        other = seen.setdefault("".join(c.split()).casefold(), c)
+        if other != c:
+            raise CrossgraftError(
+                f"{name}: classes {other!r} and {c!r} differ by case or blanks only",
+                "give both the same name if they are one class",
+            )
+
+
+def _few(names: Sequence[str], n: int = 5) -> str:
+    return ", ".join(repr(c) for c in names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
