@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
 BESIDE = ["errors", "seeds", "progress", "tasks", "recipe"]
-ROAD = ["domains", "backbones", "features", "objective", "solve", "measure", "run", "report", "transfer"]
-DOORS = ["__init__", "__main__", "cli", "estimator", "quickstart"]
+ROAD = ["domains", "backbones", "features", "prepare", "objective", "solve", "measure", "model", "report", "run", "choose", "record", "transfer"]
+DOORS = ["__init__", "__main__", "cli"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 

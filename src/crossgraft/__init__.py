@@ -1,0 +1,42 @@
+"""Transfer learning stated, solved and measured in cross-entropy.
+
+>>> import crossgraft
+>>> run = crossgraft.fit(target="photos", source="catalogue")  # doctest: +SKIP
+>>> run.result["test"]["accuracy"]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Classify", "CrossgraftError", "Domain", "Objective", "Run", "ce", "fit", "open_domain"]
+
+_HOME = {
+    "Classify": "tasks",
+    "CrossgraftError": "errors",
+    "Domain": "domains.domain",
+    "Objective": "objective.algebra",
+    "Run": "run",
+    "ce": "objective.algebra",
+    "fit": "transfer",
+    "open_domain": "domains",
+}
+
+if TYPE_CHECKING:
+    from crossgraft.domains import open_domain
+    from crossgraft.domains.domain import Domain
+    from crossgraft.errors import CrossgraftError
+    from crossgraft.objective.algebra import Objective, ce
+    from crossgraft.run import Run
+    from crossgraft.tasks import Classify
+    from crossgraft.transfer import fit
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for, so that `import crossgraft` costs nothing.
+    from importlib import import_module
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'crossgraft' has no attribute {name!r}")
+    return getattr(import_module(f"crossgraft.{_HOME[name]}"), name)

@@ -1,0 +1,5 @@
+"""`python -m crossgraft` is the command."""
+
+from crossgraft.cli import main
+
+main()

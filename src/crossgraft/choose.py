@@ -1,0 +1,74 @@
+"""Which schedule, and which model to keep: by held-out evidence, never by test labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.measure.compare import Verdict, guard
+from crossgraft.prepare import Job, Side, folds
+from crossgraft.solve.fitted import Fitted
+
+Rows = Int[np.ndarray, " n"]
+Losses = Float[np.ndarray, " n"]
+Learn = Callable[[Rows, str], Fitted]
+FEW = 2  # labels in the smallest class below which a fold holds a whole class out
+SIMPLEST_FIRST = ("target_only", "source_only", "transfer")
+
+
+def losses(model: Fitted, side: Side, rows: Rows) -> Losses:
+    """-log p(y_i|x_i) of these rows, nats."""
+    return -model.log_probabilities(side, rows)[np.arange(len(rows)), side.labels[rows]]
+
+
+def judged_on(job: Job) -> Rows:
+    """The target rows that evidence is about: the validation part where the selection names it, else the training rows."""
+    return job.target.rows("val") if job.selection == "target_val" else job.rows
+
+
+def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None) -> Losses:
+    """Held-out cross-entropy of each row of `judged_on`, nats.
+
+    `learn(rows, use)` trains on target rows; `final`, where there is one, was trained on all of them. Leave-one-out
+    comes with a convex solution; otherwise the folds are the same for every model, so that losses can be paired.
+    """
+    if job.selection == "target_val":
+        return losses(final or learn(job.rows, use), job.target, judged_on(job))
+    if job.selection == "loo" and final is not None and final.point is not None:
+        return final.point.losses
+    result = np.empty(len(job.rows))
+    for i, held in enumerate(folds(job.target.labels[job.rows], job.recipe.seed, "folds")):
+        rest = np.setdiff1d(np.arange(len(job.rows)), held)
+        result[held] = losses(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
+    return result
+
+
+def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, Losses | None]:
+    """The schedule that was asked for; `auto` compares frozen and lp_ft, and keeps frozen at a tie."""
+    asked = job.recipe.schedule
+    if job.backbone.name == "identity":
+        if asked not in ("auto", "frozen"):
+            job.warnings.append(f"schedule {asked} moves layers and backbone identity has none: frozen was used")
+        return "frozen", None
+    if asked != "auto":
+        return asked, None
+    smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())
+    if smallest < FEW and not job.covered and job.selection != "target_val":
+        job.warnings.append(f"schedule auto took frozen: with {smallest} labels in the smallest class nothing can be held out")
+        return "frozen", None
+    tried = {schedule: held_out(job, learn(schedule), f"try_{schedule}") for schedule in ("frozen", "lp_ft")}
+    kept = guard(tried, simplest_first=("frozen", "lp_ft")).kept
+    return kept, tried[kept]
+
+
+def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses]) -> Verdict:
+    """The guard against negative transfer: the better by paired held-out evidence, the simpler at a tie."""
+    asked = job.method if job.method in models else "transfer"
+    order = [m for m in SIMPLEST_FIRST if m in models]
+    if asked in models and (not job.recipe.guard or job.method in ("target_only", "source_only")):
+        return Verdict(asked, "It is what was asked for; nothing was compared.", ())
+    if len(order) == 1:
+        return Verdict(order[0], "There was nothing to compare it with.", ())
+    return guard({m: evidence[m] for m in order}, simplest_first=order)

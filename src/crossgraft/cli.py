@@ -1,0 +1,224 @@
+"""The command: turns what a person typed into one call. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crossgraft.errors import CrossgraftError, UsageError
+
+app = typer.Typer(
+    help="Transfer learning stated, solved and measured in cross-entropy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that fit wrote.")]
+Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
+    json_: Json = False,
+) -> None:
+    """The four steps on digits that packages ship: MNIST to another scanner and other writers, two labels a class."""
+    _fit(json_, target="sklearn-digits", source=("mnist5000",), backbone="cnn", shots=2, seed=seed, out=out, resume=resume)
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.toml]", help="Options from a file; flags take precedence.")] = None,
+    target: Annotated[str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
+    task: Annotated[str | None, typer.Option(help="classify")] = None,
+    backbone: Annotated[str | None, typer.Option(help="auto, cnn, mlp, identity or a timm model.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Local weights of the backbone.")] = None,
+    method: Annotated[str | None, typer.Option(help="auto, target_only, source_only, finetune or joint.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="auto, frozen, lp_ft, gradual or full.")] = None,
+    lam: Annotated[str | None, typer.Option(help="Weight of the source's cross-entropy: a number or auto.")] = None,
+    ridge: Annotated[str | None, typer.Option(help="Ridge of the convex head: a number or auto.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Pretend that only N labels a class are known; the rest is test data.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    selection: Annotated[str | None, typer.Option(help="auto, target_val, loo, cv, source_val, last or oracle.")] = None,
+    guard: Annotated[bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")] = None,
+    baselines: Annotated[bool | None, typer.Option(help="Train target only and source only beside it.")] = None,
+    augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos or aerial.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps on the target.")] = None,
+    source_steps: Annotated[int | None, typer.Option(help="Gradient steps on the source.")] = None,
+    batch_size: Annotated[int | None, typer.Option()] = None,
+    lr: Annotated[float | None, typer.Option()] = None,
+    weight_decay: Annotated[float | None, typer.Option()] = None,
+    label_smoothing: Annotated[float | None, typer.Option()] = None,
+    class_weights: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    mixup: Annotated[float | None, typer.Option(help="Alpha of mixup.")] = None,
+    precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
+    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN", help="Column of the inputs.")] = None,
+    label: Column = None,
+    split: Column = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default the next free one in runs/.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train a model that is good on the target, with the proof beside it."""
+    given = dict(locals())
+    del given["recipe"], given["json_"], given["input_"], given["out"], given["resume"]
+    options: dict[str, Any] = {k: v for k, v in given.items() if v is not None} | ({"input": input_} if input_ else {})
+    for name in ("lam", "ridge"):
+        if name in options and options[name] != "auto":
+            options[name] = _number(name, options[name])
+    _fit(json_, recipe=recipe, out=out, resume=resume, **options)
+
+
+def _fit(as_json: bool, *, out: Path | None, resume: bool, recipe: Path | None = None, **options: Any) -> None:
+    from crossgraft.transfer import fit as run_fit
+
+    run = run_fit(recipe=recipe, out=out, resume=resume, **options)
+    _answer(run.result, as_json, _fitted)
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or tables.")],
+    out: Annotated[Path | None, typer.Option(help="Write the lines to this file.")] = None,
+    json_: Json = False,
+) -> None:
+    """One line an input: label and probabilities."""
+    from crossgraft.run import Run, finite
+
+    rows = finite(Run.open(run).predict(inputs))
+    if json_:
+        text = json.dumps({"run": str(run), "predictions": rows}, ensure_ascii=False) + "\n"
+    else:
+        text = "".join(_line(row) + "\n" for row in rows)
+    if out is not None:
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as wrong:
+            raise CrossgraftError(f"cannot write {out}: {wrong.strerror}", "choose another --out") from None
+    if out is None or json_:
+        print(text, end="")
+    bad = sum("error" in row for row in rows)
+    if bad == len(rows):
+        raise CrossgraftError("none of the inputs could be read", "see the reasons above")
+
+
+@app.command()
+def score(
+    run: RunFolder,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A labelled domain.")],
+    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN")] = None,
+    label: Column = None,
+    part: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
+    json_: Json = False,
+) -> None:
+    """Scores of a finished run on a labelled domain, with intervals."""
+    from crossgraft.run import Run
+
+    result = Run.open(run).score(path, input=input_, label=label, split=part)
+    _answer(result, json_, lambda r: [_scores("test", r)])
+
+
+@app.command()
+def report(run: RunFolder, json_: Json = False) -> None:
+    """(Re)write RUN/report.html."""
+    from crossgraft.run import Run
+
+    path = Run.open(run).report()
+    _answer({"report": str(path)}, json_, lambda r: [f"report: {r['report']}"])
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--{name} is {text!r}", "give a number of zero or more, or auto") from None
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"{row['name']}\terror: {row['error']}"
+    best = sorted(row["probabilities"].items(), key=lambda kv: -kv[1])[:5]
+    return f"{row['name']}\t{row['label']}\t" + "  ".join(f"{k} {p:.3f}" for k, p in best)
+
+
+def _scores(title: str, part: dict[str, Any]) -> str:
+    cells = [f"{title:<12}"]
+    if (hit := part.get("accuracy")) is not None:
+        cells.append(f"accuracy {100 * hit['value']:5.1f} % [{100 * hit['low']:.1f}, {100 * hit['high']:.1f}]")
+    if (ce := part.get("cross_entropy")) is not None:
+        cells.append(f"cross-entropy {ce['value']:.3f} nats [{ce['low']:.3f}, {ce['high']:.3f}]")
+    return "   ".join([*cells, f"n = {part['n']:,}"])
+
+
+def _fitted(result: dict[str, Any]) -> Iterable[str]:
+    yield _scores("kept model", result["test"])
+    for name, part in result["baselines"].items():
+        if part is not None:
+            yield _scores(name.replace("_", " "), part)
+    yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
+    yield f"objective: {result['objective']['formula']}   schedule: {result['schedule']}   selection: {result['selection']}"
+    if result["skipped"]:
+        yield f"{len(result['skipped'])} left out, the first: {result['skipped'][0]['name']} ({result['skipped'][0]['reason']})"
+    for warning in result["warnings"]:
+        yield f"note: {warning}"
+    yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"
+
+
+def _answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(*lines(result), sep="\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; exit status 0 done, 1 failed for a reason it names, 2 wrongly called."""
+    args = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    from crossgraft import progress
+
+    progress.show()
+    try:
+        status = app(args, standalone_mode=False) or 0
+    except CrossgraftError as wrong:
+        status = wrong.status
+        _failed(wrong.what, wrong.remedy, args)
+    except (KeyboardInterrupt, typer.Abort):
+        status = 1
+        _failed("stopped by you", "what was done is kept: continue with the same command, --resume and its --out", args)
+    except Exception as wrong:
+        status = _usage(wrong, args)
+        if status is None:
+            if debug:
+                raise
+            status = 1
+            _failed(f"{type(wrong).__name__}: {wrong}", "this is a defect; run again with --debug to see where", args)
+    sys.exit(status)
+
+
+def _usage(wrong: Exception, args: list[str]) -> int | None:
+    """Exit status of click's own complaints about a call; None for anything else."""
+    message = getattr(wrong, "format_message", None)
+    if message is None:
+        return None
+    if message():  # empty where the help has been shown instead
+        _failed(message(), "see crossgraft --help", args)
+    return 2
+
+
+def _failed(what: str, remedy: str, args: list[str]) -> None:
+    print(f"crossgraft: {what}" + (f"\n  remedy: {remedy}" if remedy else ""), file=sys.stderr)
+    if "--json" in args:
+        print(json.dumps({"error": what, "remedy": remedy}, ensure_ascii=False))

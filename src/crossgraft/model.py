@@ -1,0 +1,115 @@
+"""f_t as a run keeps it: backbone, head, classes. Saved as plain tensors and JSON; loading executes nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from crossgraft import backbones, features
+from crossgraft.backbones.backbone import Backbone, Preprocess
+from crossgraft.domains.domain import Domain
+from crossgraft.errors import CrossgraftError
+from crossgraft.tasks import Classify, log_softmax
+
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
+FORMAT = 1
+
+
+@dataclass(eq=False)
+class Model:
+    """logits = backbone(x) @ weight + bias over the target's classes; weight (D, K), bias (K,)."""
+
+    task: Classify
+    backbone: Backbone
+    weight: Float[np.ndarray, "D K"]
+    bias: Float[np.ndarray, " K"]
+
+    def log_probabilities(self, domain: Domain) -> tuple[Float[np.ndarray, "N K"], list[tuple[int, str]]]:
+        """log p(y|x) for every example, and (row, reason) of those that cannot be read; their rows mean nothing."""
+        if domain.kind != self.backbone.kind:
+            raise CrossgraftError(f"{domain.name} holds {domain.kind}s", f"the model reads {self.backbone.kind}s")
+        if self.backbone.portable:
+            prepared = features.features(domain, self.backbone)
+            x = prepared.values
+        else:  # layers of this run alone: not worth a place in the shared store
+            prepared = features.pixels(domain, self.backbone)
+            x = features.embed(self.backbone, prepared.values)
+        return log_softmax(x.astype(np.float64) @ self.weight + self.bias), prepared.failures
+
+    def predict(self, domain: Domain) -> list[dict[str, Any]]:
+        """One row an example, in order: name, label, probabilities by class; or name and error."""
+        log_p, failures = self.log_probabilities(domain)
+        errors = dict(failures)
+        labels = self.task.decode(log_p)
+        return [
+            {"name": str(name), "error": errors[i]}
+            if i in errors
+            else {"name": str(name), "label": labels[i], "probabilities": dict(zip(self.task.classes, np.exp(log_p[i]).tolist(), strict=True))}
+            for i, name in enumerate(domain.names)
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Write model.json and weights.safetensors; layers that a name cannot find again are among the weights."""
+        from safetensors.numpy import save_file
+
+        tensors = {"head.weight": self.weight.astype(np.float32), "head.bias": self.bias.astype(np.float32)}
+        b = self.backbone
+        if not b.portable:
+            tensors |= {f"backbone.{k}": v.detach().cpu().contiguous().numpy() for k, v in b.module.state_dict().items()}
+        meta = {
+            "format": FORMAT,
+            "task": {"kind": self.task.kind, "classes": list(self.task.classes)},
+            "backbone": {
+                "name": b.name,
+                "revision": b.revision,
+                "dim": b.dim,
+                "kind": b.kind,
+                "stored": not b.portable,
+                "preprocess": asdict(b.preprocess) if b.preprocess else None,
+            },
+        }
+        scratch = folder / (WEIGHTS + ".part")
+        try:
+            save_file(tensors, scratch)
+            scratch.replace(folder / WEIGHTS)
+            (folder / MODEL).write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as wrong:
+            raise CrossgraftError(f"cannot write {folder / WEIGHTS}: {wrong.strerror}", "make room, then --resume") from None
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Read a saved model. Raises where a file is missing, damaged or from another backbone revision."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            meta = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+            tensors = load_file(folder / WEIGHTS)
+            if meta["format"] != FORMAT:
+                raise CrossgraftError(f"{folder / MODEL} has format {meta['format']}", f"this version reads format {FORMAT}")
+            spec = meta["backbone"]
+            weight, bias = tensors.pop("head.weight"), tensors.pop("head.bias")
+        except (OSError, ValueError, KeyError, SafetensorError) as wrong:
+            raise CrossgraftError(f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again") from None
+        classes = tuple(map(str, meta["task"]["classes"]))
+        return cls(Classify(classes), _backbone(spec, tensors, folder), weight.astype(np.float64), bias.astype(np.float64))
+
+
+def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path) -> Backbone:
+    preprocess = Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec["preprocess"].items()}) if spec["preprocess"] else None
+    prefix = "backbone."
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    backbone = backbones.rebuild(spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None)
+    if not spec["stored"] and backbone.revision != spec["revision"]:
+        raise CrossgraftError(
+            f"backbone {spec['name']} is not the one that the run in {folder} was trained with",
+            f"install the package or weights of revision {spec['revision'][:12]}",
+        )
+    if spec["stored"]:
+        backbone.revision = spec["revision"]
+    return backbone

@@ -1,0 +1,193 @@
+"""From what was asked to what the solvers see: domains opened, split, read, and labels as columns of one head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from crossgraft import backbones, features
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.domains import open_domain
+from crossgraft.domains.domain import Domain
+from crossgraft.domains.leaks import Leak, leaks
+from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
+from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.recipe import Recipe
+from crossgraft.seeds import rng
+from crossgraft.tasks import Classify
+
+VALIDATION = 20  # labelled validation examples from which they give the evidence, rather than folds
+
+
+@dataclass(eq=False)
+class Side:
+    """One domain as the solvers see it.
+
+    columns  columns of the head that its softmax runs over, (k,)
+    labels   column of each label within `columns`, -1 where missing, (N,)
+    kept     what has been read or computed, by what it is; aligned with the rows
+    """
+
+    domain: Domain
+    columns: Int[np.ndarray, " k"]
+    labels: Int[np.ndarray, " N"]
+    kept: dict[object, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
+        """A domain whose labels are among `classes`, as columns of the task's head."""
+        return cls(domain, task.columns(classes), Classify(tuple(classes)).encode(domain.labels))
+
+    def rows(self, split: str) -> np.ndarray:
+        """Indices of the labelled examples of a split."""
+        return np.flatnonzero((self.domain.splits == split) & (self.labels >= 0))
+
+    def pixels(self, backbone: Backbone) -> np.ndarray:
+        """Inputs as the backbone takes them, (N, S, S, C) uint8 or (N, D) float32; read once."""
+        return self.kepting(("pixels", backbone.preprocess), backbone)
+
+    def features(self, backbone: Backbone) -> np.ndarray:
+        """Features of a backbone, (N, D) float32; computed once."""
+        return self.kepting(("features", backbone.revision), backbone)
+
+    def _reading(self, key: tuple[str, object], backbone: Backbone) -> np.ndarray:
+        if key not in self.kept:
+            read = features.pixels if key[0] == "pixels" else features.features
+            prepared = read(self.domain, backbone)
+            values = prepared.values
+            if prepared.failures:  # found once: what is left reads without failures from here on
+                total = len(self.domain)
+                good = np.setdiff1d(np.arange(total), [i for i, _ in prepared.failures])
+                self.domain = self.domain.without(prepared.failures)
+                tolerate(self.domain.skipped, total, self.domain.name)
+                self.labels, values = self.labels[good], values[good]
+                self.kept = {k: v[good] for k, v in self.kept.items()}
+            self.kept[key] = values
+        return self.kept[key]
+
+
+@dataclass(eq=False)
+class Job:
+    """What the four steps work on."""
+
+    recipe: Recipe
+    task: Classify
+    backbone: Backbone
+    target: Side
+    source: Side | None
+    leaks: tuple[Leak, ...]
+    warnings: list[str]
+    method: str
+    selection: str
+
+    @property
+    def rows(self) -> Int[np.ndarray, " n"]:
+        """The labelled training examples of the target."""
+        return self.target.rows("train")
+
+    @property
+    def covered(self) -> bool:
+        """Whether the source has every class of the target."""
+        return self.source is not None and set(self.target.columns.tolist()) <= set(self.source.columns.tolist())
+
+
+def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
+    """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained."""
+    columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split}
+    target_domain = assign_splits(open_domain(target, "target", **columns), recipe.seed, shots=recipe.shots)
+    source_domain = pool([open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)])
+    warnings = [*target_domain.notes, *classes_agree(target_domain)]
+    if source_domain is not None:
+        warnings += [*source_domain.notes, *classes_agree(source_domain)]
+        if source_domain.kind != target_domain.kind:
+            kinds = f"the source holds {source_domain.kind}s and the target {target_domain.kind}s"
+            raise CrossgraftError(kinds, "transfer needs inputs of one kind")
+    target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
+    if not target_classes:
+        raise CrossgraftError("neither the target nor a source has labels", "name the label column, or put pictures into class folders")
+    task = Classify.union(target_classes, source_domain.classes if source_domain is not None else ())
+    backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
+    side = Side.of(target_domain, task, target_classes)
+    source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
+    for s in (side,) if source is None else (side, source):
+        (s.features if backbone.pretrained else s.pixels)(backbone)
+    found = leaks(side.domain.take(training_rows(side)), side.domain.take(side.rows("test")))
+    if found:
+        warnings.append(f"{len(found)} test examples are copies or near copies of training examples: the scores may be too good")
+    method = method_for(recipe, backbone, source)
+    return Job(recipe, task, backbone, side, source, tuple(found), warnings, method, selection_for(recipe, backbone, side, source))
+
+
+def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
+    """The method that was asked for, or the one that fits: joint with a source, else finetune of what is pretrained."""
+    learned = backbone.pretrained and backbone.name != "identity"
+    if recipe.method == "auto":
+        return "joint" if source is not None else "finetune" if learned else "target_only"
+    if source is None and (recipe.method in ("joint", "source_only") or (recipe.method == "finetune" and not learned)):
+        remedy = "give one with --source, or another --method"
+        raise UsageError(f"method {recipe.method} with backbone {backbone.name} needs a source", remedy)
+    return recipe.method
+
+
+def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:
+    """Where held-out evidence comes from: a validation part that is large enough, else leave-one-out where every model
+    is convex, else cross-validation."""
+    if recipe.selection != "auto":
+        if recipe.selection == "target_val" and len(target.rows("val")) == 0:
+            raise UsageError("selection target_val needs a labelled val part of the target", "give one, or use loo or cv")
+        return recipe.selection
+    if len(target.rows("val")) >= VALIDATION:
+        return "target_val"
+    rivals = recipe.baselines and recipe.guard and source is None and backbone.name != "identity"
+    convex = backbone.pretrained and (recipe.schedule == "frozen" or backbone.name == "identity") and not rivals
+    return "loo" if convex else "cv"
+
+
+def training_rows(side: Side) -> np.ndarray:
+    """Every row that training may look at: all but test and validation."""
+    return np.flatnonzero(~np.isin(side.domain.splits, ["test", "val"]))
+
+
+def pool(domains: Sequence[Domain]) -> Domain | None:
+    """Several sources as one domain of labelled examples; None without a source."""
+    if not domains:
+        return None
+    labelled = [d.take(np.flatnonzero([y is not None for y in d.labels])) for d in domains]
+    for domain in labelled:
+        if len(domain) == 0:
+            raise CrossgraftError(f"{domain.name} has no labelled example", "a source needs labels; unlabelled data belong to the target")
+    if len(labelled) == 1:
+        return replace(labelled[0], splits=np.full(len(labelled[0]), "train"))
+    kinds = {d.kind for d in labelled}
+    if len(kinds) > 1:
+        raise CrossgraftError(f"the sources hold different kinds of input: {', '.join(sorted(kinds))}", "give sources of one kind")
+    # Each row keeps its own domain's reader: sources may come from different kinds of file.
+    inputs = [(d, x) for d in labelled for x in d.inputs]
+    return Domain(
+        name="source",
+        kind=labelled[0].kind,
+        inputs=inputs,
+        labels=np.concatenate([d.labels for d in labelled]),
+        names=np.array([f"{d.name}/{n}" for d in labelled for n in d.names]),
+        splits=np.full(len(inputs), "train"),
+        reader=lambda pair, *a, **k: pair[0].reader(pair[1], *a, **k),
+        digester=lambda pair: pair[0].digester(pair[1]),
+        skipped=tuple(s for d in labelled for s in d.skipped),
+        notes=tuple(n for d in labelled for n in d.notes),
+    )
+
+
+def folds(labels: Int[np.ndarray, " n"], seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
+    """Held-out rows of each fold, stratified: as many folds as the smallest class has examples, 2 to `most`.
+
+    With one example a class, half of the classes are held out at a time: what is measured then is mostly the source.
+    """
+    smallest = int(np.bincount(labels)[np.unique(labels)].min())
+    k = min(max(smallest, 2), most, len(labels))
+    order = rng(seed, use).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    return [np.sort(order[i::k]) for i in range(k)]

@@ -1,0 +1,91 @@
+"""What was asked: one schema for the TOML file, the command's flags and the Python call."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crossgraft.errors import CrossgraftError, UsageError, nearest
+
+Selection = Literal["auto", "target_val", "loo", "cv", "source_val", "last", "oracle"]
+
+
+class Recipe(BaseModel):
+    """Everything that decides a run, with the defaults; a run folder keeps it as recipe.toml.
+
+    >>> Recipe(target="photos", shots=5).schedule
+    'auto'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str = Field(description="the domain that matters: a folder, a table, an .npz, or a name")
+    source: tuple[str, ...] = Field((), description="domains with many labels")
+    input: str | None = Field(None, description="column of the inputs in tables")
+    label: str | None = Field(None, description="column of the labels in tables")
+    split: str | None = Field(None, description="column of the splits in tables")
+    task: Literal["classify"] = "classify"
+    backbone: str = Field("auto", description="auto, cnn, mlp, identity, or the name of a timm model")
+    weights: str | None = Field(None, description="local weights of the backbone: .safetensors, or .pth of plain tensors")
+    method: Literal["auto", "target_only", "source_only", "finetune", "joint"] = Field(
+        "auto", description="joint where there is a source, else finetune"
+    )
+    schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full"] = Field("auto", description="which layers learn, and when")
+    lam: float | Literal["auto"] = Field("auto", description="weight of the source's cross-entropy")
+    ridge: float | Literal["auto"] = Field("auto", description="ridge of the convex head, for features of mean squared norm 1")
+    shots: int | None = Field(None, ge=0, description="labels a class of the target's training part that are known; the rest is test data")
+    seed: int = Field(0, ge=0)
+    selection: Selection = Field("auto", description="the rule that chooses; oracle looks at test labels and is for papers only")
+    guard: bool = Field(True, description="keep a simpler model where held-out evidence does not favour the transfer")
+    baselines: bool = Field(True, description="train target only and source only beside the transfer")
+    augment: Literal["auto", "none", "digits", "photos", "aerial"] = "auto"
+    steps: int | None = Field(None, ge=1, description="gradient steps on the target; by default from the number of labels")
+    source_steps: int | None = Field(None, ge=1, description="gradient steps on the source, for a network trained from nothing")
+    batch_size: int = Field(32, ge=1)
+    lr: float | None = Field(None, gt=0, description="by default by schedule")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the rate rises")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    mixup: float = Field(0.0, ge=0, description="alpha of mixup; 0 for none")
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    patience: int = Field(5, ge=1, description="evaluations without a better one before the training stops")
+
+    @classmethod
+    def of(cls, **options: Any) -> Recipe:
+        """A recipe from options; a wrong one is named together with what it may be."""
+        known = list(cls.model_fields)
+        for name in options:
+            if name not in known:
+                raise UsageError(f"unknown option {name!r}", nearest(name, known) or f"the options are {', '.join(known)}")
+        lam = options.get("lam")
+        if isinstance(lam, (int, float)) and not 0 <= lam < float("inf"):
+            raise UsageError(f"lam is {lam}", "lam weighs the source's cross-entropy: give 0 or more, or auto")
+        try:
+            return cls(**options)
+        except ValidationError as wrong:
+            first = wrong.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "recipe"
+            remedy = first["msg"].replace("Input should be", "it should be")
+            raise UsageError(f"option {name} is {first.get('input')!r}", remedy) from None
+
+    @classmethod
+    def read(cls, path: Path, **override: Any) -> Recipe:
+        """The recipe in a TOML file, with options given beside it taking precedence."""
+        try:
+            options = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CrossgraftError(f"there is no recipe {path}", "give the path of a TOML file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+            raise CrossgraftError(f"{path} is no TOML: {wrong}", "mend the line it names") from None
+        return cls.of(**(options | override))
+
+    def toml(self) -> str:
+        """The recipe as TOML; what is None is left out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(exclude_none=True))

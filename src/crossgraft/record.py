@@ -1,0 +1,176 @@
+"""What a finished transfer leaves in its folder: model, result, predictions, pictures, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from crossgraft.choose import Losses
+from crossgraft.domains.pictures import thumbnail
+from crossgraft.measure.compare import Verdict, paired
+from crossgraft.measure.scores import mean_interval, scores
+from crossgraft.model import Model
+from crossgraft.prepare import Job
+from crossgraft.run import MEASURES, PREDICTIONS, RESULT, Run
+from crossgraft.seeds import rng
+from crossgraft.solve.fitted import Fitted
+from crossgraft.tasks import Classify
+
+PACKAGES = ("crossgraft", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "accelerate", "openvino", "pillow", "simplejpeg")
+SHOWN = 12  # most confident mistakes that the report shows
+SOURCE_SAMPLE = 1000  # source examples from which the value of the source term is taken
+
+
+def record(run: Run, job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses], verdict: Verdict, schedule: str,
+           seconds: Mapping[str, float], command: str) -> None:  # fmt: skip
+    """Score the models on the test part, once, and write everything down; result.json last: with it the run is finished."""
+    test = job.target.rows("test")
+    targets = job.target.labels[test]
+    task = Classify(tuple(job.task.classes[c] for c in job.target.columns))
+    log_p = {name: model.log_probabilities(job.target, test) for name, model in models.items()} if len(test) else {}
+    kept = models[verdict.kept]
+
+    def score(name: str) -> dict[str, Any] | None:
+        if name not in models:
+            return None
+        table = scores(task, log_p[name], targets) if len(test) else {}
+        return {"n": len(test), **{k: s.json() for k, s in table.items()}}
+
+    columns = job.target.columns
+    Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns]).save(run.folder)
+    if len(test):
+        _predictions(run, job, task, test, log_p[verdict.kept])
+    train_model = models.get("transfer", kept)
+    point = train_model.point
+    result = {
+        "run": str(run.folder),
+        "name": run.folder.name,
+        "task": {"kind": task.kind, "classes": list(task.classes)},
+        "backbone": {
+            "name": job.backbone.name,
+            "revision": job.backbone.revision,
+            "dim": job.backbone.dim,
+            "pretrained": job.backbone.pretrained,
+        },
+        "method": job.method,
+        "schedule": schedule,
+        "selection": job.selection,
+        "lam": train_model.lam,
+        "ridge": None if point is None else point.ridge,
+        "objective": {"formula": str(train_model.objective), "terms": _terms(job, train_model)},
+        "n": {
+            "target_labelled": len(job.rows),
+            "target_unlabelled": int((job.target.labels < 0).sum()),
+            "target_val": len(job.target.rows("val")),
+            "source": 0 if job.source is None else len(job.source.labels),
+            "test": len(test),
+        },
+        "test": score(verdict.kept),
+        "baselines": {name: score(name) for name in ("target_only", "source_only") if name == "target_only" or job.source is not None},
+        "transfer": score("transfer"),
+        "kept": {"model": verdict.kept, "why": verdict.why},
+        "guard": _guard(evidence, verdict),
+        "path": _path(train_model),
+        "skipped": [
+            {"domain": side.domain.name, "name": s.name, "reason": s.reason}
+            for side in (job.target, job.source)
+            if side is not None
+            for s in side.domain.skipped
+        ],
+        "leaks": [{"train": x.train, "test": x.test, "kind": x.kind, "distance": x.distance} for x in job.leaks],
+        "warnings": job.warnings,
+        "seconds": dict(seconds),
+        "versions": {p: version(p) for p in PACKAGES if _installed(p)},
+        "command": command,
+        "seed": job.recipe.seed,
+    }
+    _once(run)
+    run.write_json(RESULT, result)
+
+
+def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
+    """Each term of the objective with its weight and its value under the trained model, in nats, without augmentation."""
+    sides = {"target": (job.target, job.rows)}
+    if job.source is not None:
+        n = len(job.source.labels)
+        sample = np.sort(rng(job.recipe.seed, "source term").permutation(n)[:SOURCE_SAMPLE])
+        sides["source"] = (job.source, sample)
+    rows = []
+    for term in model.objective.terms:
+        side, at = sides[term.domain]
+        value = None
+        if term.weight and len(at):
+            value = float(-model.log_probabilities(side, at)[np.arange(len(at)), side.labels[at]].mean())
+        rows.append({"term": term.key, "weight": term.weight, "value": value, "n": len(at)})
+    return rows
+
+
+def _guard(evidence: Mapping[str, Losses], verdict: Verdict) -> list[dict[str, Any]]:
+    """Held-out cross-entropy of each model, and its paired difference from the one that was kept."""
+    table = []
+    for name, losses in evidence.items():
+        against = evidence.get(verdict.kept)
+        difference = None
+        if name != verdict.kept and against is not None and len(losses) > 1:
+            d = paired(losses, against)
+            difference = {"value": d.value, "low": d.low, "high": d.high}
+        entry = mean_interval(losses, seed=0).json() if len(losses) else None
+        table.append({"model": name, "cross_entropy": entry, "n": len(losses), "difference": difference})
+    return table
+
+
+def _path(model: Fitted) -> dict[str, Any] | None:
+    if model.path is None or model.point is None:
+        return None
+    chosen = {"lam": model.point.lam, "ridge": model.point.ridge}
+    return {"lams": model.path.lams, "ridges": model.path.ridges, "loo": model.path.mean, "chosen": chosen}
+
+
+def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np.ndarray) -> None:
+    labels, names = task.decode(log_p), job.target.domain.names[test]
+    truth = [task.classes[k] for k in job.target.labels[test]]
+    run.write_lines(
+        PREDICTIONS,
+        [
+            {"name": str(n), "label": y, "predicted": z, "log_probabilities": lp}
+            for n, y, z, lp in zip(names, truth, labels, log_p, strict=True)
+        ],
+    )
+    if job.target.domain.kind != "image":
+        return
+    sure = log_p.max(1)
+    wrong = [i for i in np.argsort(-sure, kind="stable") if labels[i] != truth[i]][:SHOWN]
+    index = []
+    for k, i in enumerate(wrong):
+        picture = run.folder / "pictures" / f"{k}.jpg"
+        picture.parent.mkdir(exist_ok=True)
+        picture.write_bytes(thumbnail(job.target.domain.read(int(test[i])), 160))
+        row = {"file": picture.name, "name": str(names[i]), "label": truth[i], "predicted": labels[i], "probability": float(np.exp(sure[i]))}
+        index.append(row)
+    run.write_json("pictures/index.json", index)
+
+
+def _once(run: Run) -> None:
+    """Logged steps in order, each once: a resumed run has logged some of them twice."""
+    path = run.folder / MEASURES
+    if not path.exists():
+        return
+    rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # the last line of a run that was killed while writing
+            continue
+        rows[row["model"], row.get("phase"), row["step"], "evaluation" in row] = row
+    run.write_lines(MEASURES, list(rows.values()))
+
+
+def _installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    module = {"scikit-learn": "sklearn", "pillow": "PIL"}.get(package, package)
+    return find_spec(module) is not None

@@ -1,0 +1,180 @@
+"""One folder with all of a run: recipe, weights, measures, predictions, report. Opening it executes nothing from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft.domains import open_domain
+from crossgraft.domains.domain import Domain
+from crossgraft.domains.splits import tolerate
+from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.measure.scores import scores
+from crossgraft.model import Model
+from crossgraft.recipe import Recipe
+from crossgraft.report import write as write_report
+
+RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
+
+
+class Run:
+    """A run folder: `predict`, `score` and `report` need nothing else.
+
+    >>> run = Run.open("runs/quickstart")  # doctest: +SKIP
+    >>> run.predict(["a.jpg"])[0]["label"]  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe = folder, recipe
+        self._model: Model | None = None
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False) -> Run:
+        """A folder for a new run; one that holds a run already is only taken up again with `resume`."""
+        held = folder / RECIPE
+        if held.exists():
+            if not resume:
+                raise UsageError(f"{folder} holds a run already", "choose another --out, or continue it with --resume")
+            before = Recipe.read(held)
+            if before != recipe:
+                changed = [k for k in Recipe.model_fields if getattr(before, k) != getattr(recipe, k)]
+                raise UsageError(
+                    f"{folder} was begun with another recipe ({', '.join(changed)} differ)",
+                    "resume without other options, or choose another --out",
+                )
+        elif resume:
+            raise UsageError(f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out")
+        run = cls(folder, recipe)
+        run.write_text(RECIPE, recipe.toml())
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """A finished run. Raises CrossgraftError where there is none, or where it was interrupted."""
+        at = Path(folder)
+        if not (at / RECIPE).exists():
+            raise CrossgraftError(f"there is no run in {at}", "give the folder that crossgraft fit wrote (its --out)")
+        if not (at / RESULT).exists():
+            raise CrossgraftError(f"the run in {at} is not finished", f"continue it with crossgraft fit --resume --out {at}")
+        return cls(at, Recipe.read(at / RECIPE))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What `crossgraft fit --json` printed."""
+        result: dict[str, Any] = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        return result
+
+    @property
+    def model(self) -> Model:
+        """The model that the run kept."""
+        if self._model is None:
+            self._model = Model.load(self.folder)
+        return self._model
+
+    def predict(self, inputs: Any, *, name: str = "input") -> list[dict[str, Any]]:
+        """One row an input, in order: name, label, and probability of each class; or name and error.
+
+        `inputs` is a list of files or folders, arrays, or anything that opens as a domain.
+        """
+        rows: list[dict[str, Any]] = []
+        for domain in _inputs(inputs, self.model.backbone.kind, name):
+            rows += self.model.predict(domain)
+        return rows
+
+    def score(self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None) -> dict[str, Any]:
+        """Scores with intervals on a labelled domain; the `test` part of `fit`'s result."""
+        domain = open_domain(what, "scored", input=input, label=label, split=None)
+        if split is not None:
+            domain = domain.take(domain.where(split))
+        labelled = domain.take([i for i, y in enumerate(domain.labels) if y is not None])
+        if len(labelled) == 0:
+            raise CrossgraftError(f"{what} has no labelled example", "score needs labels; use predict for inputs without")
+        targets = self.model.task.encode(labelled.labels)
+        log_p, failures = self.model.log_probabilities(labelled)
+        left = labelled.without(failures)
+        tolerate(left.skipped, len(domain), str(what))
+        good = np.setdiff1d(np.arange(len(labelled)), [i for i, _ in failures])
+        table = scores(self.model.task, log_p[good], targets[good])
+        skipped = [{"domain": left.name, "name": s.name, "reason": s.reason} for s in left.skipped]
+        return {"n": len(good), **{k: s.json() for k, s in table.items()}, "skipped": skipped}
+
+    def report(self) -> Path:
+        """(Re)write report.html from the files of the folder."""
+        return write_report(self.folder)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of the folder at once: a crash leaves the old one or the new one."""
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_name(path.name + ".part")
+            scratch.write_text(text, encoding="utf-8")
+            os.replace(scratch, path)
+        except OSError as wrong:
+            raise CrossgraftError(f"cannot write {path}: {wrong.strerror}", "make room or choose another --out; then --resume") from None
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Add one logged step to measures.jsonl."""
+        with (self.folder / MEASURES).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(finite(row)) + "\n")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as JSON; numbers that JSON lacks become null."""
+        self.write_text(name, json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n")
+
+    def write_lines(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write rows as JSON lines."""
+        self.write_text(name, "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows))
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinities as None and NumPy numbers as Python's, for JSON.
+
+    >>> finite({"a": float("inf"), "b": [1.5]})
+    {'a': None, 'b': [1.5]}
+    """
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return finite(value.tolist())
+    if isinstance(value, np.generic):
+        return finite(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def free_folder(stem: str, parent: Path = Path("runs")) -> Path:
+    """The first of runs/stem-1, runs/stem-2, ... that does not exist."""
+    n = 1
+    while (parent / f"{stem}-{n}").exists():
+        n += 1
+    return parent / f"{stem}-{n}"
+
+
+def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
+    """Domains to predict on: loose files together, folders and everything else each by itself."""
+    if isinstance(inputs, (str, Path, Domain, dict, tuple)) or not isinstance(inputs, Sequence):
+        inputs = [inputs]
+    from crossgraft.domains.folders import picture_files
+
+    loose: list[Path] = []
+    for what in inputs:
+        is_file = isinstance(what, (str, Path)) and Path(what).is_file()
+        if kind == "image" and is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}:
+            loose.append(Path(what))
+            continue
+        if loose:
+            yield picture_files(loose, name)
+            loose = []
+        yield open_domain((what, None) if isinstance(what, np.ndarray) else what, name)
+    if loose:
+        yield picture_files(loose, name)

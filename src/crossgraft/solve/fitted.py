@@ -1,0 +1,172 @@
+"""A trained model on the target, by either solver: the convex one or the gradient loop."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft import features
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.objective.algebra import Objective, ce
+from crossgraft.prepare import Side
+from crossgraft.seeds import rng, seed_for
+from crossgraft.solve.convex import Part, solve
+from crossgraft.solve.path import Path, Point, path, scaling
+from crossgraft.tasks import log_softmax
+
+if TYPE_CHECKING:
+    from crossgraft.solve.loop import Settings
+
+SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
+
+
+@dataclass(eq=False)
+class Fitted:
+    """Backbone and head, with what they were trained by. weight (D, U) and bias (U,) are for raw features."""
+
+    backbone: Backbone
+    weight: Float[np.ndarray, "D U"]
+    bias: Float[np.ndarray, " U"]
+    objective: Objective
+    schedule: str
+    lam: float | None = None
+    path: Path | None = None
+    point: Point | None = None
+
+    def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n k"]:
+        """log p(y|x) over the classes of a domain, for some of its rows."""
+        at = slice(None) if rows is None else rows
+        if self.backbone.portable:
+            x = side.features(self.backbone)[at]
+        else:
+            x = features.embed(self.backbone, side.pixels(self.backbone)[at])
+        return log_softmax(x.astype(np.float64) @ self.weight[:, side.columns] + self.bias[side.columns])
+
+
+def solve_frozen(
+    backbone: Backbone,
+    target: Side,
+    rows: Int[np.ndarray, " n"],
+    source: Side | None,
+    n_columns: int,
+    *,
+    lam: float | None = None,
+    ridge: float | None = None,
+) -> Fitted:
+    """The convex solver on frozen features: lambda and ridge by the leave-one-out cross-entropy of the target.
+
+    Every target row is needed by its label; the source (None to leave it out) enters with weight lambda.
+    """
+    x, y = frozen_features(backbone, target)[rows], target.columns[target.labels[rows]]
+    x_source = None if source is None or lam == 0 else frozen_features(backbone, source)
+    scale = scaling(x) if x_source is None else scaling(x, x_source)
+    part = None
+    if source is not None and x_source is not None:
+        part = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
+    lams = None if lam is None else np.array([lam])
+    solved = path(
+        Part(scale.apply(x), y, target.columns),
+        part,
+        n_columns,
+        lams=np.zeros(1) if part is None else lams,
+        ridges=None if ridge is None else np.array([ridge]),
+    )
+    point = solved.choose()
+    head = scale.fold(point.head)
+    objective = ce("target") + point.lam * ce("source") if source is not None else ce("target")
+    return Fitted(backbone, head.weight, head.bias, objective, "frozen", point.lam if source is not None else None, solved, point)
+
+
+def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) -> Fitted:
+    """The source's own head on frozen features; its ridge by the cross-entropy of a fifth of the source held out."""
+    x, y = frozen_features(backbone, source), source.columns[source.labels]
+    scale = scaling(x)
+    order = rng(seed, "source_head").permutation(len(y))
+    held, rest = np.split(order, [len(y) // 5])
+
+    def held_out(ridge: float) -> float:
+        head = scale.fold(solve([Part(scale.apply(x[rest]), y[rest], source.columns)], n_columns, ridge=ridge))
+        fitted = Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
+        return float(-fitted.log_probabilities(source, held)[np.arange(len(held)), source.labels[held]].mean())
+
+    ridge = min(SOURCE_RIDGES, key=held_out) if len(held) else SOURCE_RIDGES[len(SOURCE_RIDGES) // 2]
+    head = scale.fold(solve([Part(scale.apply(x), y, source.columns)], n_columns, ridge=ridge))
+    return Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
+
+
+def frozen_features(backbone: Backbone, side: Side) -> Float[np.ndarray, "N D"]:
+    """Features through the store, or straight through the layers of a backbone of this run alone."""
+    if backbone.portable:
+        return side.features(backbone)
+    key = ("embedded", backbone.revision)
+    if key not in side.kept:
+        side.kept[key] = features.embed(backbone, side.pixels(backbone))
+    return side.kept[key]
+
+
+def descend(
+    start: Fitted,
+    sides: Mapping[str, tuple[Side, Int[np.ndarray, " n"]]],
+    objective: Objective,
+    schedule: str,
+    settings: Settings,
+    *,
+    head: bool,
+    augment: str,
+    seed: int,
+    use: str,
+    evaluate: tuple[Side, Int[np.ndarray, " m"]] | None = None,
+    checkpoint: FilePath | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
+) -> Fitted:
+    """The gradient loop from a backbone and (where `head`) its head; the backbone that is given stays as it is.
+
+    `sides` names the domains of the objective: each with the rows that it learns from. `evaluate`, where given, is
+    held out: its cross-entropy stops the training.
+    """
+    from crossgraft.solve.augment import augmentation_for
+    from crossgraft.solve.loop import Stream, train
+    from crossgraft.solve.net import Net
+    from crossgraft.solve.schedules import plan
+
+    backbone = start.backbone
+    module = backbone.fresh(seed_for(seed, f"{use}/layers"))
+    own = replace(backbone, build=lambda: module)
+    columns = {name: side.columns for name, (side, _) in sides.items()}
+    net = Net(own, columns, len(start.bias), seed=seed_for(seed, f"{use}/head"), learn_statistics=not backbone.pretrained)
+    if head:
+        net.set_head(start.weight, start.bias)
+    streams = {
+        name: Stream(side.pixels(backbone)[rows], side.labels[rows], settings.batch_size, augmentation_for(augment, side.domain))
+        for name, (side, rows) in sides.items()
+    }
+    held_out = None
+    if evaluate is not None:
+        side, rows = evaluate
+        held, labels = side.pixels(backbone)[rows], side.labels[rows]
+        domain = next(name for name, (s, _) in sides.items() if s is side)
+
+        def held_out(net: Net) -> float:
+            log_p = net.log_probabilities(held, domain)
+            return float(-log_p[np.arange(len(labels)), labels].mean())
+
+    stages = plan(schedule, objective, own, settings, head_is_solved=head)
+    train(net, stages, streams, settings, seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log)
+    weight, bias = net.head()
+    trained = replace(own, pretrained=True, portable=False, revision=revision_of(module))
+    return Fitted(trained, weight.astype(np.float64), bias.astype(np.float64), objective, schedule)
+
+
+def revision_of(module: Any) -> str:
+    """blake2b of the names and bytes of a module's weights."""
+    digest = hashlib.blake2b(digest_size=20)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

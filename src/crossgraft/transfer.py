@@ -1,0 +1,239 @@
+"""The four steps, the baselines beside them, and the guard. The only module that knows all of the road.
+
+    1 initialise   f_s trained on the source, or a pretrained backbone        source CE
+    2 graft        the feature layers of f_s into f_t, a head for the target
+    3 target       minimise the target CE                                     frozen, lp_ft, gradual or full schedule
+    4 joint        + lambda x source CE                                       lambda chosen by target evidence
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft import backbones
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.choose import Learn, Losses, Rows, held_out, judged_on, keep, losses, schedule_for
+from crossgraft.domains.domain import Domain
+from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.measure.compare import Verdict
+from crossgraft.objective.algebra import Objective, ce
+from crossgraft.prepare import Job, Side, folds, prepare
+from crossgraft.progress import say
+from crossgraft.recipe import Recipe
+from crossgraft.record import record
+from crossgraft.run import RECIPE, RESULT, Run, free_folder
+from crossgraft.solve.fitted import Fitted, descend, solve_frozen, solve_source
+
+
+@dataclass(eq=False)
+class Steps:
+    """One transfer: what the steps share. `folder` keeps the checkpoints, `log` takes a row a logged step."""
+
+    job: Job
+    folder: Path
+    log: Callable[[dict[str, Any]], None]
+
+    def initialise(self) -> Fitted:
+        """Step 1: f_s. A network that knows nothing learns the source; a pretrained backbone gets a source head."""
+        job, source = self.job, self.job.source
+        if source is None:
+            return nothing(job.backbone, len(job.task.classes))
+        if job.backbone.pretrained:
+            return solve_source(job.backbone, source, len(job.task.classes), job.recipe.seed)
+        say("1 initialise: train f_s on the source")
+        return self._from_nothing(job.backbone, "source", source, np.arange(len(source.labels)), "source")
+
+    def graft(self, f_s: Fitted, rows: Rows, schedule: str, *, lam: float | None, source: Side | None) -> Fitted:
+        """Step 2: the layers of f_s, and a head: solved on frozen features, or copied where classes are shared."""
+        ridge = None if self.job.recipe.ridge == "auto" else self.job.recipe.ridge
+        solved = solve_frozen(f_s.backbone, self.job.target, rows, source, len(self.job.task.classes), lam=lam, ridge=ridge)
+        if schedule == "full":  # from the source's head, not from the solved one
+            return replace(solved, weight=f_s.weight, bias=f_s.bias)
+        return solved
+
+    def transfer(self, f_s: Fitted, rows: Rows, schedule: str, use: str, source: Side | None) -> Fitted:
+        """Steps 2 to 4 on these target rows: the layers that the schedule names learn CE(target) + lam * CE(source)."""
+        job = self.job
+        lam = 0.0 if job.method == "finetune" else None if job.recipe.lam == "auto" else job.recipe.lam
+        start = self.graft(f_s, rows, schedule, lam=lam, source=source)
+        if schedule == "frozen":
+            return start
+        sides = {"target": (job.target, rows)}
+        if source is not None and start.lam:
+            sides["source"] = (source, np.arange(len(source.labels)))
+        fresh = schedule == "full" and not f_s.objective.terms
+        trained = self._descend(start, sides, start.objective, schedule, use, head=not fresh)
+        return replace(trained, lam=start.lam, path=start.path, point=start.point)
+
+    def target_only(self, rows: Rows, schedule: str, use: str) -> Fitted:
+        """No transfer: without the source, or, where the backbone is what transfers, a network from nothing."""
+        job = self.job
+        if not job.backbone.pretrained:
+            return self._from_nothing(job.backbone, "target", job.target, rows, use)
+        if job.source is None and job.backbone.name != "identity":
+            small = backbones.load("cnn" if job.backbone.kind == "image" else "mlp", job.target.domain)
+            return self._from_nothing(small, "target", job.target, rows, use)
+        return self.transfer(nothing(job.backbone, len(job.task.classes)), rows, schedule, use, None)
+
+    def _from_nothing(self, backbone: Backbone, name: str, side: Side, rows: Rows, use: str) -> Fitted:
+        """A network that is not pretrained learns one domain; where there is enough, a tenth of it stops the training."""
+        from crossgraft.objective.reach import stuck
+
+        start = nothing(backbone, len(self.job.task.classes))
+        held = folds(side.labels[rows], self.job.recipe.seed, f"{use}/held", most=10)[0] if len(rows) >= 500 else rows[:0]
+        learning = rows[np.setdiff1d(np.arange(len(rows)), held)]
+        history: list[dict[str, Any]] = []
+        trained = self._descend(
+            start, {name: (side, learning)}, ce(name), "from_nothing", use,
+            head=False, evaluate=(side, rows[held]) if len(held) else None, history=history,
+        )  # fmt: skip
+        if (warning := stuck(history, float(np.log(len(side.columns))))) is not None:
+            self.job.warnings.append(warning)
+        return trained
+
+    def _descend(
+        self, start: Fitted, sides: dict[str, tuple[Side, Rows]], objective: Objective, schedule: str, use: str, *,
+        head: bool, evaluate: tuple[Side, Rows] | None = None, history: list[dict[str, Any]] | None = None,
+    ) -> Fitted:  # fmt: skip
+        from crossgraft.solve.settings import settings_for
+
+        job = self.job
+        n = max(len(rows) for _, rows in sides.values()) if schedule == "from_nothing" else len(sides["target"][1])
+        if evaluate is None and (rows := self._watched()) is not None and "target" in sides:
+            evaluate = (job.target, rows)
+
+        def log(row: dict[str, Any]) -> None:
+            if history is not None:
+                history.append(row)
+            if "/" not in use:  # folds are evidence, not a training to look at
+                self.log({"model": use} | row)
+
+        return descend(
+            start, sides, objective, schedule, settings_for(job.recipe, schedule, n, start.backbone),
+            head=head, augment=job.recipe.augment, seed=job.recipe.seed, use=use, evaluate=evaluate,
+            checkpoint=self.folder / f"{use.replace('/', '-')}.safetensors", log=log,
+        )  # fmt: skip
+
+    def _watched(self) -> Rows | None:
+        """Rows whose cross-entropy stops a training on the target early: those that the selection names."""
+        job = self.job
+        if job.recipe.selection == "oracle":
+            return job.target.rows("test")
+        return job.target.rows("val") if job.selection == "target_val" else None
+
+
+def nothing(backbone: Backbone, n_columns: int) -> Fitted:
+    """A backbone before any head has learned."""
+    return Fitted(backbone, np.zeros((backbone.dim, n_columns)), np.zeros(n_columns), Objective(), "none")
+
+
+@dataclass(eq=False)
+class Outcome:
+    """The trained models by name, their held-out evidence, and which of them is kept."""
+
+    models: dict[str, Fitted]
+    evidence: dict[str, Losses]
+    verdict: Verdict
+    schedule: str
+
+
+def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]]) -> Outcome:
+    """All of it: the steps, the baselines beside them, and the guard."""
+    job = steps.job
+    models: dict[str, Fitted] = {}
+    evidence: dict[str, Losses] = {}
+    with clock("1 initialise"):
+        f_s = steps.initialise()
+    if job.covered:
+        models["source_only"] = f_s
+        evidence["source_only"] = losses(f_s, job.target, judged_on(job))
+    schedule = "frozen" if job.backbone.pretrained else "from_nothing"
+    if job.method in ("joint", "finetune") and len(job.rows):
+        with clock("2-4 graft, target, joint"):
+            by: Callable[[str], Learn] = lambda schedule: lambda rows, use: steps.transfer(f_s, rows, schedule, use, job.source)  # noqa: E731
+            schedule, tried = schedule_for(job, by)
+            models["transfer"] = by(schedule)(job.rows, "transfer")
+            if job.recipe.guard:
+                evidence["transfer"] = tried if tried is not None else held_out(job, by(schedule), "transfer", models["transfer"])
+    if (job.method == "target_only" or (job.recipe.baselines and job.method != "source_only")) and len(job.rows):
+        with clock("target only"):
+            alone: Learn = lambda rows, use: steps.target_only(rows, schedule, use)  # noqa: E731
+            models["target_only"] = alone(job.rows, "target_only")
+            if job.recipe.guard and job.method != "target_only":
+                evidence["target_only"] = held_out(job, alone, "target_only", models["target_only"])
+    if not models:
+        remedy = "label a few examples of the target, or give a source that has all of its classes"
+        raise CrossgraftError("nothing can be trained: the target has no labels and no source has all of its classes", remedy)
+    return Outcome(models, evidence, keep(job, models, evidence), schedule)
+
+
+def fit(
+    target: Any = None, source: Any = (), *, recipe: Any = None, out: Any = None, resume: bool = False, **options: Any
+) -> Run:
+    """Train a model that is good on the target, with the proof beside it.
+
+    target, source   a path, a Domain, a `datasets.Dataset`, a torch data set, or arrays (X, y); several sources in a list
+    recipe           a TOML file with options; those given here take precedence
+    out, resume      the run's folder, and whether to continue what it holds
+    options          the fields of `Recipe`: backbone, method, schedule, lam, shots, seed, ...
+
+    Raises CrossgraftError where the data, and UsageError where the options are wrong.
+
+    >>> run = fit(target="photos", source="catalogue", shots=5)  # doctest: +SKIP
+    >>> run.result["kept"]["model"]  # doctest: +SKIP
+    'transfer'
+    """
+    began = time.perf_counter()
+    asked, what, sources = _asked(target, source, recipe, out if resume else None, options)
+    folder = Path(out) if out is not None else free_folder(Path(asked.target).stem or "run")
+    run = Run.create(folder, asked, resume=resume)
+    if resume and (folder / RESULT).exists():
+        return Run.open(folder)
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def clock(step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds[step] = time.perf_counter() - start
+
+    with clock("prepare"):
+        say("reading the domains")
+        job = prepare(asked, what, sources)
+    steps = Steps(job, folder / "checkpoints", run.log)
+    outcome = four_steps(steps, clock)
+    seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
+    command = f"crossgraft fit {folder / 'recipe.toml'}"
+    record(run, job, outcome.models, outcome.evidence, outcome.verdict, outcome.schedule, seconds, command)
+    run.report()
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return run
+
+
+def _asked(target: Any, source: Any, recipe: Any, resumed: Path | None, options: dict[str, Any]) -> tuple[Recipe, Any, list[Any]]:
+    """The recipe, and the target and sources as they were given: paths, or objects that a recipe can only name."""
+    many = isinstance(source, (list, set)) or (isinstance(source, tuple) and all(isinstance(s, (str, Path)) for s in source))
+    sources = list(source) if many else [] if source is None else [source]
+    named: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    if target is not None:
+        named["target"] = _name(target)
+    if sources:
+        named["source"] = tuple(map(_name, sources))
+    if recipe is None and resumed is not None and target is None:
+        recipe = Path(resumed) / RECIPE
+    asked = Recipe.read(Path(recipe), **named) if recipe is not None else Recipe.of(**named) if target is not None else None
+    if asked is None:
+        raise UsageError("no target is given", "name the domain that matters: --target PATH")
+    return asked, asked.target if target is None else target, sources or list(asked.source)
+
+
+def _name(what: Any) -> str:
+    return str(what) if isinstance(what, (str, Path)) else what.name if isinstance(what, Domain) else f"<{type(what).__name__}>"
