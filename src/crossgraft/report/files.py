@@ -1,0 +1,201 @@
+"""What the report reads: the files of a run folder, taken as text that nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crossgraft.errors import CrossgraftError
+
+# A picture is recognised by its first bytes, never by its name.
+KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+LARGEST_PICTURE = 2**20
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One test example: its label, what was predicted, and the largest log-probability (nats)."""
+
+    name: str
+    label: str
+    predicted: str
+    log_confidence: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail with what was predicted for it; `data` is empty where the file cannot be shown."""
+
+    name: str
+    label: str
+    predicted: str
+    probability: float | None
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run folder, read; `notes` says what in it could not be."""
+
+    result: dict[str, Any]
+    measures: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    recipe: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def read(folder: Path) -> RunFiles:
+    """Read a run folder. Only result.json is needed; a broken line or file costs itself and is noted."""
+    notes: list[str] = []
+    return RunFiles(
+        result=_result(folder / "result.json"),
+        measures=[
+            row
+            for row in _lines(folder / "measures.jsonl", clean, notes)
+            if "model" in row and number(row.get("step")) is not None
+        ],
+        predictions=list(_lines(folder / "predictions.jsonl", _prediction, notes)),
+        pictures=_pictures(folder / "pictures", notes),
+        recipe=_recipe(folder / "recipe.toml", notes),
+        notes=notes,
+    )
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None.
+
+    >>> number(3), number("3"), number(float("inf")), number(True)
+    (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def clean(value: Any) -> Any:
+    """The value with every string on one line and without characters that XML, UTF-8 or a terminal cannot carry.
+
+    >>> clean({"a\\x00": ["b\\nc", 1]})
+    {'a�': ['b c', 1]}
+    """
+    if isinstance(value, str):
+        return "".join(map(_character, value))
+    if isinstance(value, dict):
+        return {clean(str(k)): clean(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [clean(v) for v in value]
+    return value
+
+
+def _character(c: str) -> str:
+    if c in "\t\n\r\u2028\u2029":
+        return " "
+    # Cc: control; Cs: half of a surrogate pair; U+FFFE and U+FFFF are not characters.
+    return "\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} or c in "\ufffe\uffff" else c
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CrossgraftError(f"there is no {path}", "give the folder of a finished run") from None
+    except OSError as wrong:
+        raise CrossgraftError(f"cannot read {path}: {wrong.strerror}", "check its permissions") from None
+    except (ValueError, RecursionError) as wrong:
+        raise CrossgraftError(f"{path} is not JSON ({wrong})", "run crossgraft fit again") from None
+    if not isinstance(result, dict):
+        raise CrossgraftError(f"{path} does not hold one JSON object", "run crossgraft fit again")
+    cleaned: dict[str, Any] = clean(result)
+    return cleaned
+
+
+def _lines(path: Path, read_row: Callable[[dict[str, Any]], T], notes: list[str]) -> Iterator[T]:
+    bad: list[int] = []
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for i, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("not an object")
+                    yield read_row(row)
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    bad.append(i)
+    except FileNotFoundError:
+        return
+    except OSError as wrong:
+        notes.append(f"{path.name} could not be read: {wrong.strerror}")
+    if bad:
+        notes.append(
+            f"{path.name}: {len(bad)} line{'s' * (len(bad) > 1)} could not be read (the first is line {bad[0]})"
+        )
+
+
+def _prediction(row: dict[str, Any]) -> Prediction:
+    logs = [x for x in map(number, row["log_probabilities"]) if x is not None]
+    # null stands for minus infinity, so the largest number is the largest log-probability.
+    return Prediction(clean(str(row["name"])), clean(str(row["label"])), clean(str(row["predicted"])), max(logs))
+
+
+def _pictures(folder: Path, notes: list[str]) -> list[Picture]:
+    index = folder / "index.json"
+    try:
+        rows = json.loads(index.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list):
+        notes.append("pictures/index.json could not be read")
+        return []
+    pictures = []
+    for row in rows:
+        if not isinstance(row, dict):
+            notes.append("pictures/index.json holds an entry that is not an object")
+            continue
+        kind, data = _picture(folder, row.get("file"))
+        if not data:
+            notes.append(f"pictures/{clean(str(row.get('file')))} cannot be shown")
+        name, label, predicted = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted"))
+        pictures.append(Picture(name, label, predicted, number(row.get("probability")), kind, data))
+    return pictures
+
+
+def _picture(folder: Path, name: Any) -> tuple[str, bytes]:
+    """A file of the folder itself: neither a path out of it nor a link is followed."""
+    if not isinstance(name, str) or name != os.path.basename(name) or name in {"", ".", ".."} or "\0" in name:
+        return "", b""
+    path = folder / name
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_PICTURE:
+            return "", b""
+        data = path.read_bytes()
+    except (OSError, ValueError):
+        return "", b""
+    kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), "")
+    return kind, data if kind else b""
+
+
+def _recipe(path: Path, notes: list[str]) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as wrong:
+        notes.append(f"recipe.toml could not be read: {wrong.strerror}")
+        return ""
+    return "\n".join(map(clean, text.splitlines()))

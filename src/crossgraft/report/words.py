@@ -1,0 +1,179 @@
+"""Numbers and the verdict in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from crossgraft.report.files import number
+
+NARROW = "\u202f"
+MODELS = {
+    "transfer": "With transfer",
+    "target_only": "Without transfer",
+    "source_only": "Source only",
+    "source": "Source",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a score is named, written and read."""
+
+    key: str
+    title: str
+    unit: str
+    higher_is_better: bool
+
+    def text(self, value: float) -> str:
+        """The number without its unit."""
+        return f"{100 * value:.1f}" if self.unit == "%" else nats(value)
+
+
+SCORES = [
+    Measure("accuracy", "Accuracy", "%", True),
+    Measure("f1", "F1", "%", True),
+    Measure("word_error_rate", "Word error rate", "%", False),
+    Measure("character_error_rate", "Character error rate", "%", False),
+    Measure("cross_entropy", "Cross-entropy", "nats", False),
+]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its interval, in the measure's own unit."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def interval(found: Any) -> Interval | None:
+    """{"value", "low", "high"} as an Interval; None where there is no value."""
+    if not isinstance(found, dict) or (value := number(found.get("value"))) is None:
+        return None
+    low, high = number(found.get("low")), number(found.get("high"))
+    return Interval(value, low, high) if low is not None and high is not None else Interval(value, None, None)
+
+
+def nats(value: float) -> str:
+    """A cross-entropy with three digits behind the point.
+
+    >>> nats(0.21), nats(-0.5)
+    ('0.210', '−0.500')
+    """
+    return f"{value:.3f}".replace("-", "−")
+
+
+def count(n: float, one: str, many: str = "") -> str:
+    """A number of things.
+
+    >>> count(1, "class", "classes"), count(1777, "picture")
+    ('1 class', '1,777 pictures')
+    """
+    return f"{n:,.0f} {one if n == 1 else many or one + 's'}"
+
+
+def model(key: str) -> str:
+    """A model's name for the reader."""
+    return MODELS.get(key, key)
+
+
+def with_interval(measure: Measure, score: Interval, *, unit: bool = True) -> str:
+    """`90.8 % [89.1, 92.2]` or `0.312 nats [0.28, 0.34]`."""
+    text = measure.text(score.value) + (f"{NARROW}{measure.unit}" if unit else "")
+    return text if score.low is None or score.high is None else f"{text} {bounds(measure, score)}"
+
+
+def bounds(measure: Measure, score: Interval) -> str:
+    """`[89.1, 92.2]`, or nothing where there is no interval."""
+    return "" if score.low is None or score.high is None else f"[{measure.text(score.low)}, {measure.text(score.high)}]"
+
+
+def compare(measure: Measure, ours: Interval | None, theirs: Interval | None) -> str:
+    """`better`, `worse` where the intervals do not meet, `unclear` where they do, and `` where one is missing."""
+    if ours is None or theirs is None:
+        return ""
+    if ours.low is None or ours.high is None or theirs.low is None or theirs.high is None:
+        return ""
+    if ours.low > theirs.high:
+        return "better" if measure.higher_is_better else "worse"
+    if ours.high < theirs.low:
+        return "worse" if measure.higher_is_better else "better"
+    return "unclear"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The headline, one sentence more, and its tone: good, bad or open."""
+
+    headline: str
+    detail: str
+    tone: str
+
+
+ENDINGS = {
+    ("better", "better"): ("the transfer was worth it", "good"),
+    ("better", "unclear"): ("the transfer was worth it", "good"),
+    ("better", ""): ("the transfer was worth it", "good"),
+    ("unclear", "better"): (
+        "the transfer was worth it for its probabilities, and its labels cannot be told apart",
+        "good",
+    ),
+    ("better", "worse"): ("the transfer was worth it for its labels and cost it its probabilities", "open"),
+    ("worse", "better"): ("the transfer was worth it for its probabilities and cost it labels", "open"),
+    ("unclear", "unclear"): ("the intervals overlap, so this test cannot say that the transfer was worth it", "open"),
+    ("unclear", ""): ("the intervals overlap, so this test cannot say that the transfer was worth it", "open"),
+    ("unclear", "worse"): ("the transfer was not worth it", "bad"),
+    ("worse", "worse"): ("the transfer was not worth it", "bad"),
+    ("worse", "unclear"): ("the transfer was not worth it", "bad"),
+    ("worse", ""): ("the transfer was not worth it", "bad"),
+}
+
+
+def verdict(result: dict[str, Any], things: str) -> Verdict:
+    """The run in one sentence, from its test scores and intervals alone; `things` are what was tested."""
+    test = part(result, "test")
+    kept = str(part(result, "kept").get("model", "transfer"))
+    scored = [m for m in SCORES if interval(test.get(m.key))]
+    if not scored:
+        return Verdict("This run has no test scores.", "", "open")
+    first, ours = scored[0], interval(test.get(scored[0].key))
+    entropy = next((m for m in scored[1:] if m.key == "cross_entropy"), None)
+    assert ours is not None
+    headline = _says(first, ours, number(test.get("n")), things)
+    detail = f"Cross-entropy {with_interval(entropy, e)}" if entropy and (e := interval(test.get(entropy.key))) else ""
+    if kept != "transfer":
+        other, without = (
+            part(result, "baselines", "transfer"),
+            {"target_only": "without transfer", "source_only": "by the source model alone"},
+        )
+        headline += f" {without.get(kept, f'by the model {kept}')}"
+        if (theirs := interval(other.get(first.key))) is not None:
+            headline += f", {first.text(theirs.value)}{NARROW}{first.unit} with transfer"
+        return Verdict(f"{headline}: the transfer was not kept.", detail and f"{detail}.", "bad")
+    other = part(result, "baselines", "target_only")
+    if (theirs := interval(other.get(first.key))) is None:
+        return Verdict(
+            f"{headline}.", (f"{detail}. " if detail else "") + "No model without transfer was run beside it.", "open"
+        )
+    headline += f", {first.text(theirs.value)}{NARROW}{first.unit} without transfer"
+    by_entropy = ""
+    if entropy and (their_entropy := interval(other.get(entropy.key))):
+        detail += f", {with_interval(entropy, their_entropy)} without transfer"
+        by_entropy = compare(entropy, interval(test.get(entropy.key)), their_entropy)
+    ending, tone = ENDINGS.get((compare(first, ours, theirs), by_entropy), ("", "open"))
+    return Verdict(f"{headline}: {ending}." if ending else f"{headline}.", detail and f"{detail}.", tone)
+
+
+def _says(measure: Measure, score: Interval, n: float | None, things: str) -> str:
+    what = with_interval(measure, score)
+    of = f"the {n:,.0f} test {things}" if n is not None else f"the test {things}"
+    return f"{what} of {of} are right" if measure.key == "accuracy" else f"{measure.title} {what} on {of}"
+
+
+def part(found: Any, *keys: str) -> dict[str, Any]:
+    """The object below `keys`, or an empty one."""
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
