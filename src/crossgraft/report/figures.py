@@ -173,7 +173,7 @@ def path_grid(path: Path, name: str) -> Markup:
 
 
 def confusion(counts: Int[np.ndarray, "K K"], classes: list[str], name: str) -> Markup:
-    """Labels in rows, predictions in columns, by share of the row: what is right in the accent colour, the rest grey."""
+    """Labels in rows, predictions in columns, by share of the row; what is right in the accent colour, else grey."""
     k = len(classes)
     size = COLUMN if k <= 12 else 2 * COLUMN
 

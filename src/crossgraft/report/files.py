@@ -84,6 +84,24 @@ def number(value: Any) -> float | None:
         return None
 
 
+def part(found: Any, *keys: str) -> dict[str, Any]:
+    """The object below `keys`, or an empty one."""
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def listed(found: dict[str, Any], key: str) -> list[Any]:
+    """The list under a key, or an empty one."""
+    values = found.get(key)
+    return values if isinstance(values, list) else []
+
+
+def rows(found: dict[str, Any], key: str, *columns: str) -> list[dict[str, Any]]:
+    """The objects of a list; a column that one lacks is empty there."""
+    return [dict.fromkeys(columns, "") | row for row in listed(found, key) if isinstance(row, dict)]
+
+
 def clean(value: Any) -> Any:
     """The value with every string on one line and without characters that XML, UTF-8 or a terminal cannot carry.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from crossgraft.report.files import number
+from crossgraft.report.files import number, part
 
 NARROW = "\u202f"
 MODELS = {
@@ -63,6 +63,23 @@ def nats(value: float) -> str:
     ('0.210', '−0.500')
     """
     return f"{value:.3f}".replace("-", "−")
+
+
+def nats_or_none(value: float | None) -> str:
+    """A cross-entropy, or a dash where there is none."""
+    return "–" if value is None else nats(value)
+
+
+def plain(value: Any) -> str:
+    """A number as it was given: thousands set apart, no digits made up; a dash for nothing.
+
+    >>> plain(1777), plain(0.003), plain(None)
+    ('1,777', '0.003', '–')
+    """
+    x = number(value)
+    if x is None:
+        return "–" if value is None or value == "" else str(value)
+    return f"{x:,.0f}" if x == int(x) else f"{x:g}"
 
 
 def count(n: float, one: str, many: str = "") -> str:
@@ -170,10 +187,3 @@ def _says(measure: Measure, score: Interval, n: float | None, things: str) -> st
     what = with_interval(measure, score)
     of = f"the {n:,.0f} test {things}" if n is not None else f"the test {things}"
     return f"{what} of {of} are right" if measure.key == "accuracy" else f"{measure.title} {what} on {of}"
-
-
-def part(found: Any, *keys: str) -> dict[str, Any]:
-    """The object below `keys`, or an empty one."""
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
