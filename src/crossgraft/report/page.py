@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from crossgraft.errors import CrossgraftError
@@ -33,13 +34,17 @@ def write(folder: Path) -> Path:
 
 def render(run: RunFiles) -> str:
     """The page of a run as HTML."""
+    return _template().render(context(run)) + "\n"
+
+
+@cache
+def _template() -> Template:
     here = resources("crossgraft.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"nats": words.nats_or_none, "plain": words.plain}
     environment.globals |= {"count": words.count, "narrow": words.NARROW, "SHOWN_ROWS": SHOWN_ROWS}
-    template = environment.from_string((here / "template.html.j2").read_text(encoding="utf-8"))
-    style = Markup((here / "style.css").read_text(encoding="utf-8"))
-    return template.render(style=style, **context(run)) + "\n"
+    environment.globals["style"] = Markup((here / "style.css").read_text(encoding="utf-8"))
+    return environment.from_string((here / "template.html.j2").read_text(encoding="utf-8"))
 
 
 def context(run: RunFiles) -> dict[str, Any]:
