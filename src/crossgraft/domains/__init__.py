@@ -72,7 +72,7 @@ def _open_path(text: str, name: str, input: str | None, label: str | None, split
     from crossgraft.domains.folders import missing
 
     looks_like_a_path = (
-        path.suffix or os.sep in text.strip("/") and text.count("/") != 1 or text.startswith((".", "/", "~"))
+        path.suffix or (os.sep in text.strip("/") and text.count("/") != 1) or text.startswith((".", "/", "~"))
     )
     if looks_like_a_path or path.is_symlink():
         raise missing(path)

@@ -23,6 +23,7 @@ def array_domain(
     split: Any = None,
     names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     notes: tuple[str, ...] = (),
     skipped: tuple[Skipped, ...] = (),
 ) -> Domain:
@@ -46,7 +47,7 @@ def array_domain(
         rows = np.ascontiguousarray(values, dtype=np.float32)
         domain = Domain(name, "vector", rows, text, called, parts, _same, array_digest, skipped, notes + said)
         bad = np.flatnonzero(~np.isfinite(rows).all(1))
-        return domain.without([(int(i), _where_not_finite(rows[i])) for i in bad]) if len(bad) else domain
+        return domain.without([(int(i), _where_not_finite(rows[i], columns)) for i in bad]) if len(bad) else domain
     reader = partial(from_array, white=white_of(values, whole=n > 1))
     return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
 
@@ -84,7 +85,7 @@ def _same(row: np.ndarray) -> np.ndarray:
     return row
 
 
-def _where_not_finite(row: np.ndarray) -> str:
-    columns = np.flatnonzero(~np.isfinite(row))
-    more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
-    return f"column {columns[0]}{more} is {row[columns[0]]}"
+def _where_not_finite(row: np.ndarray, columns: Sequence[str] | None) -> str:
+    at = np.flatnonzero(~np.isfinite(row))
+    called = repr(columns[at[0]]) if columns else str(at[0])
+    return f"column {called} is {row[at[0]]}" + (f", and {len(at) - 1} more columns" if len(at) > 1 else "")

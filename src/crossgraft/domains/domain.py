@@ -55,7 +55,7 @@ class Domain:
     def read(self, i: int, at_least: int | None = None) -> np.ndarray:
         """Example i as an array. Raises Unreadable with the reason.
 
-        With `at_least`, a picture that is at least twice as large may come smaller, both sides no shorter than that: faster.
+        With `at_least`, a picture at least twice as large may come smaller, both sides no shorter than that: faster.
         """
         if at_least is not None and self.scaled_reader is not None:
             return self.scaled_reader(self.inputs[i], at_least)

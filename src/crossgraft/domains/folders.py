@@ -14,15 +14,16 @@ from crossgraft.domains.labels import SPLIT_NAMES, blank_note, label, splits, un
 from crossgraft.domains.pictures import decode
 from crossgraft.errors import CrossgraftError, Skipped, nearest
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .avif .tga .jp2".split()
-)
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".tga", ".jp2",
+})  # fmt: skip
 SYSTEM = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"})
 NO_PICTURE = "no picture file by its name"
 
 
 def picture_files(
-    files: Sequence[Path],
+    files: Sequence[Path | bytes],
     name: str,
     *,
     names: Sequence[str] | None = None,
@@ -31,13 +32,13 @@ def picture_files(
     skipped: Sequence[Skipped] = (),
     notes: tuple[str, ...] = (),
 ) -> Domain:
-    """A Domain of picture files, read when asked for; one that cannot be read says so then."""
+    """A Domain of picture files (or their bytes), read when asked for; one that cannot be read says so then."""
     n = len(files)
     text = np.full(n, None, dtype=object)
     if labels is not None:
         text[:] = list(labels)
     called = unique_names(names if names is not None else [str(f) for f in files])
-    paths = [str(f) for f in files]
+    paths = [f if isinstance(f, bytes) else str(f) for f in files]
     parts = splits(split, n)
     return Domain(name, "image", paths, text, called, parts, decode, file_digest, tuple(skipped), notes, decode)
 

@@ -102,6 +102,11 @@ def _rgb(picture: Pillow.Image, data: bytes, at_least: int | None) -> UInt8[np.n
         pixels = _jpeg(data, at_least)
         if pixels is not None:
             return _turned(pixels, turn)
+    return from_pillow(picture)
+
+
+def from_pillow(picture: Pillow.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """A Pillow picture of any mode in RGB: turned upright, transparency on white."""
     from PIL import Image, ImageOps
 
     upright: Pillow.Image = ImageOps.exif_transpose(picture)
@@ -114,7 +119,7 @@ def _rgb(picture: Pillow.Image, data: bytes, at_least: int | None) -> UInt8[np.n
 
 
 def _jpeg(data: bytes, at_least: int | None) -> UInt8[np.ndarray, "H W 3"] | None:
-    """The fast path; None where the strict decoder objects, so that Pillow judges: it bears oddities, not truncation."""
+    """The fast path; None where the strict decoder objects: Pillow then bears oddities, but not truncation."""
     import simplejpeg
 
     try:

@@ -30,7 +30,8 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
     Raises CrossgraftError for a class with fewer than `shots` examples, or where nothing is labelled.
     """
     given = domain.splits
-    labels = np.where(given == "unlabelled", None, domain.labels)
+    labels = domain.labels.copy()
+    labels[given == "unlabelled"] = None
     labelled = np.array([y is not None for y in labels], dtype=bool)
     if not labelled.any():
         raise CrossgraftError(
@@ -78,7 +79,7 @@ def classes_agree(domain: Domain, *sources: Domain) -> tuple[str, ...]:
 
 
 def tolerate(skipped: Sequence[Skipped], n_total: int, domain_name: str) -> None:
-    """Raises CrossgraftError where above 5 % of n_total examples were left out; files that are no pictures do not count."""
+    """Raises CrossgraftError where above 5 % of n_total examples were left out, less files that are no pictures."""
     bad = [s for s in skipped if s.reason != NO_PICTURE]
     if len(bad) > TOLERATED * n_total:
         first = "; ".join(f"{s.name} ({s.reason})" for s in bad[:3])

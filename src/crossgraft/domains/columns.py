@@ -1,0 +1,96 @@
+"""Which column of a table is what: by option, else by the usual names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from crossgraft.errors import CrossgraftError, nearest
+
+INPUTS = ("path", "file", "image", "input", "filename", "file_name", "filepath", "file_path", "image_path", "img")
+LABELS = ("label", "class", "target", "y", "labels", "category")
+SPLITS = ("split", "subset", "partition")
+COUNTERS = ("", "id", "index", "row", "unnamed: 0")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that were chosen; None where there is none."""
+
+    input: str | None
+    label: str | None
+    split: str | None
+
+
+def choose(known: Sequence[str], where: str, input: str | None, label: str | None, split: str | None) -> Columns:
+    """Columns by option or by their usual names. Raises CrossgraftError on an option that names none."""
+    return Columns(
+        _choose(known, where, "input", input, INPUTS),
+        _choose(known, where, "label", label, LABELS),
+        _choose(known, where, "split", split, SPLITS),
+    )
+
+
+def columns_error(what: str, known: Sequence[str], hint: str = "") -> CrossgraftError:
+    """An error that names the columns that there are."""
+    shown = ", ".join(repr(c) for c in known[:20]) + (", ..." if len(known) > 20 else "")
+    return CrossgraftError(what, f"{hint} the columns are {shown}".strip())
+
+
+def numbers(values: Sequence[Any] | np.ndarray) -> tuple[Float[np.ndarray, " N"] | None, dict[int, str]]:
+    """A column as numbers, NaN where empty, and the cells that are none; None for a column that is mostly text.
+
+    >>> numbers(["1", "x", "2.5"])
+    (array([1. , nan, 2.5]), {1: "'x', not a number"})
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "buif":
+        return values.astype(np.float64), {}
+    out = np.full(len(values), np.nan)
+    bad: dict[int, str] = {}
+    filled = 0
+    for i, value in enumerate(values):
+        if value is None or value == "":
+            continue
+        filled += 1
+        try:
+            out[i] = float(value)
+        except (TypeError, ValueError):
+            bad[i] = f"{value!r}, not a number"
+    return (out, bad) if filled > 2 * len(bad) else (None, bad)
+
+
+def whole_numbers(labels: Sequence[Any]) -> list[Any]:
+    """Labels such as "3.0" as "3" where all are of that form: whole numbers that a program wrote with a point."""
+    texts = [y for y in labels if isinstance(y, str) and y.strip()]
+    if texts and all(re.fullmatch(r"\s*-?\d+\.0+\s*", y) for y in texts):
+        return [y.strip().split(".")[0] if isinstance(y, str) else y for y in labels]
+    return list(labels)
+
+
+def names_files(values: Sequence[Any], folder: Path, tried: int = 20) -> bool:
+    """Whether one of the first values of a column of text is the path of a file."""
+    texts = [v for v in values[:tried] if isinstance(v, str) and v.strip()]
+    return any(is_file(folder / v.strip()) for v in texts)
+
+
+def is_file(path: Path) -> bool:
+    """As Path.is_file, and False for what is no path at all (too long, a NUL byte, a circle of links)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _choose(known: Sequence[str], where: str, option: str, given: str | None, usual: Sequence[str]) -> str | None:
+    if given is not None:
+        if given in known:
+            return given
+        raise columns_error(f"{where} has no column {given!r} (--{option})", known, nearest(given, list(known)))
+    lower = {c.strip().lower(): c for c in reversed(known)}
+    return next((lower[u] for u in usual if u in lower), None)

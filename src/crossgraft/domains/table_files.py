@@ -1,0 +1,126 @@
+"""CSV, JSON lines and Parquet to columns; a broken line is left out and named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft.domains.columns import choose, columns_error
+from crossgraft.errors import CrossgraftError, Skipped
+
+
+@dataclass
+class Table:
+    """Columns by name, all of one length; the name of each row; what was left out when it was read."""
+
+    columns: dict[str, list[Any] | np.ndarray]
+    rows: list[str]
+    skipped: list[Skipped] = field(default_factory=list)
+    class_names: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_table(path: Path, text_columns: tuple[str, ...] = ()) -> Table:
+    """The table in a file. Raises CrossgraftError where it is none; `text_columns` of a CSV are not made numbers."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return _parquet(path)
+        return _csv(path, text_columns) if suffix in (".csv", ".tsv") else _json(path)
+    except UnicodeDecodeError as wrong:
+        raise CrossgraftError(f"{path} is not UTF-8 (byte {wrong.start})", "save it as UTF-8") from None
+    except OSError as wrong:
+        raise CrossgraftError(f"{path} cannot be read ({wrong.strerror or wrong})", "check the file") from None
+
+
+def _csv(path: Path, text_columns: tuple[str, ...]) -> Table:
+    import csv
+
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        head = file.readline()
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
+        file.seek(0)
+        header = next(csv.reader(file, delimiter=delimiter), [])
+    if not header:
+        raise CrossgraftError(f"{path} is empty", "give a table whose first line names the columns")
+    if twice := sorted({c for c in header if header.count(c) > 1}):
+        raise columns_error(f"{path}: two columns are called {twice[0]!r}", header, "give each its own name;")
+    guessed = choose(header, str(path), None, None, None)
+    as_text = {c: pa.string() for c in (*text_columns, guessed.label, guessed.split) if c in header}
+    odd: list[Any] = []
+
+    def leave_out(row: Any) -> str:
+        odd.append(row)
+        return "skip"
+
+    try:
+        read = arrow.read_csv(
+            path,
+            read_options=arrow.ReadOptions(use_threads=False),
+            parse_options=arrow.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=leave_out
+            ),
+            convert_options=arrow.ConvertOptions(column_types=as_text),
+        )
+    except pa.ArrowInvalid as wrong:
+        raise CrossgraftError(
+            f"{path} is no table that can be read ({wrong})", "mend it, or save it as CSV in UTF-8"
+        ) from None
+    at = {row.number - 2: row for row in odd}  # Arrow counts from 1, with the header
+    rows = [f"row {i + 1}" for i in range(read.num_rows + len(odd)) if i not in at]
+    reason = "{} columns where the header has {}"
+    skipped = [Skipped(f"row {i + 1}", reason.format(r.actual_columns, r.expected_columns)) for i, r in at.items()]
+    return Table({c: _column(read.column(k)) for k, c in enumerate(header)}, rows, skipped)
+
+
+def _json(path: Path) -> Table:
+    text = path.read_text(encoding="utf-8-sig")
+    records: list[tuple[str, Any]] = []
+    skipped: list[Skipped] = []
+    if text.lstrip().startswith("["):
+        try:
+            records = [(f"row {i}", value) for i, value in enumerate(json.loads(text), 1)]
+        except json.JSONDecodeError as wrong:
+            raise CrossgraftError(f"{path}, line {wrong.lineno}: {wrong.msg}", "mend it, or save JSON lines") from None
+    else:
+        for i, line in enumerate(text.splitlines(), 1):
+            try:
+                if line.strip():
+                    records.append((f"line {i}", json.loads(line)))
+            except json.JSONDecodeError as wrong:
+                skipped.append(Skipped(f"line {i}", f"no JSON: {wrong.msg} at column {wrong.colno}"))
+    skipped += [Skipped(row, "no JSON object {...}") for row, value in records if not isinstance(value, dict)]
+    records = [(row, value) for row, value in records if isinstance(value, dict)]
+    keys = dict.fromkeys(key for _, value in records for key in value)
+    return Table({key: [value.get(key) for _, value in records] for key in keys}, [row for row, _ in records], skipped)
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        read = parquet.read_table(path)
+    except (pa.ArrowInvalid, pa.ArrowException) as wrong:
+        raise CrossgraftError(f"{path} is no Parquet file, or damaged ({wrong})", "write it again") from None
+    names: dict[str, list[str]] = {}
+    if b"huggingface" in (read.schema.metadata or {}):
+        features = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]
+        names = {c: f["names"] for c, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
+    columns = {c: _column(read.column(c)) for c in read.column_names}
+    return Table(columns, [f"row {i + 1}" for i in range(read.num_rows)], [], names)
+
+
+def _column(chunked: Any) -> list[Any] | np.ndarray:
+    """Numbers as an array (NaN where null), everything else as a list."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(chunked.type) or pa.types.is_floating(chunked.type):
+        return np.asarray(chunked.to_numpy())
+    return list(chunked.to_pylist())

@@ -1,0 +1,157 @@
+"""CSV, JSON lines and Parquet to a Domain: a column that names files, or numeric columns together as a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft.domains.arrays import array_domain
+from crossgraft.domains.columns import COUNTERS, choose, columns_error, is_file, names_files, numbers, whole_numbers
+from crossgraft.domains.domain import Domain
+from crossgraft.domains.folders import picture_files
+from crossgraft.domains.labels import labels as tidy
+from crossgraft.domains.labels import splits as tidy_splits
+from crossgraft.domains.table_files import Table, read_table
+from crossgraft.errors import CrossgraftError, Skipped
+
+Bad = dict[int, str]  # rows that cannot be used, with the reason
+
+
+def table_domain(
+    path: Path, name: str, *, input: str | None = None, label: str | None = None, split: str | None = None
+) -> Domain:
+    """A Domain from a table. Rows that cannot be used are skipped, each named; a wrong column is an error."""
+    table = read_table(path, tuple(c for c in (label, split) if c))
+    return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split)
+
+
+def rows_domain(
+    table: Table, folder: Path, where: str, name: str, *, input: str | None, label: str | None, split: str | None
+) -> Domain:
+    """A Domain from columns in memory; paths are taken relative to `folder`, `where` is what errors call the table."""
+    known, n = list(table.columns), len(table.rows)
+    chosen = choose(known, where, input, label, split)
+    if n == 0:
+        raise CrossgraftError(f"{where} has no row that can be used", _first(table.skipped) or "give at least one")
+    y = table.columns[chosen.label] if chosen.label is not None else None
+    names = table.class_names.get(chosen.label or "")
+    labels, notes = tidy(whole_numbers(y) if isinstance(y, list) else y, n, names)
+    if y is None:
+        notes = (f"{where} has no column of labels (its columns are {_few(known)}); name it with --label",)
+    splits = tidy_splits(None if chosen.split is None else table.columns[chosen.split], n)
+    taken = {chosen.label, chosen.split}
+    column = _file_column(table, folder, chosen.input, input is not None, taken)
+    if column is not None:
+        files, called, bad = _files(table, column, folder)
+        keep, skipped = _kept(table, bad)
+        if not len(keep):
+            raise CrossgraftError(
+                f"{where}: no value of column {column!r} is a picture file; {_first(skipped)}",
+                f"paths are taken relative to {folder}; name the column of the inputs with --input",
+            )
+        parts = list(splits[keep])
+        return picture_files(
+            files, name, names=called, labels=list(labels[keep]), split=parts, skipped=skipped, notes=notes
+        )
+    wanted = [chosen.input] if input is not None and chosen.input else [c for c in known if c not in taken]
+    values, columns, bad, unused = _vectors(table, wanted, input is not None)
+    if values is None:
+        what = f"{where}: no column names files, and none has numbers"
+        raise columns_error(what, known, "name the inputs with --input;")
+    if unused:
+        notes += (f"{where}: columns without numbers, or that only count the rows, are not used: {_few(unused)}",)
+    keep, skipped = _kept(table, bad)
+    if not len(keep):
+        raise CrossgraftError(f"{where} has no row that can be used", _first(skipped))
+    return array_domain(
+        values[keep], labels[keep], name, split=splits[keep], names=[table.rows[i] for i in keep],
+        columns=columns, notes=notes, skipped=tuple(skipped),
+    )  # fmt: skip
+
+
+def _file_column(table: Table, folder: Path, chosen: str | None, by_option: bool, taken: set[str | None]) -> str | None:
+    """The column whose values are files: the one that was chosen, else the first that names a file that exists."""
+    if chosen is not None:
+        held = [v for v in table.columns[chosen][:20] if v is not None]
+        is_text = bool(held) and all(isinstance(v, (str, bytes, dict)) for v in held)
+        if is_text and (not by_option or numbers(table.columns[chosen])[0] is None):
+            return chosen
+        if by_option:
+            return None
+    for column, values in table.columns.items():
+        if column not in taken and isinstance(values, list) and names_files(values, folder):
+            return column
+    return None
+
+
+def _files(table: Table, column: str, folder: Path) -> tuple[list[Path | bytes], list[str], Bad]:
+    """Paths or encoded pictures, what to call them, and the rows without one."""
+    files: list[Path | bytes] = []
+    called: list[str] = []
+    bad: Bad = {}
+    for i, value in enumerate(table.columns[column]):
+        if isinstance(value, dict):  # how the datasets library stores a picture
+            value = value.get("bytes") or value.get("path")
+        text = value.strip() if isinstance(value, str) else value
+        if isinstance(text, bytes):
+            files.append(text)
+            called.append(table.rows[i])
+        elif isinstance(text, str) and text and is_file(folder / text):
+            files.append(folder / text)
+            called.append(text)
+        else:
+            bad[i] = f"column {column!r}: there is no file {text}" if text else f"column {column!r} is empty"
+    return files, called, bad
+
+
+def _vectors(
+    table: Table, wanted: Sequence[str], by_option: bool
+) -> tuple[np.ndarray | None, list[str], Bad, list[str]]:
+    """(N, D) values, names of the columns, rows with a cell that is no number, columns that are not used."""
+    columns: dict[str, np.ndarray] = {}
+    bad: Bad = {}
+    unused: list[str] = []
+    for c in wanted:
+        held = table.columns[c]
+        if isinstance(held, list) and any(isinstance(v, (list, np.ndarray)) for v in held):
+            return *_stacked(held, c), unused
+        values, wrong = numbers(held)
+        if values is None or (c.strip().lower() in COUNTERS and not by_option):
+            unused.append(c)
+            continue
+        columns[c] = values
+        for i, reason in wrong.items():
+            bad.setdefault(i, f"column {c!r} is {reason}")
+    return (np.stack(list(columns.values()), 1) if columns else None), list(columns), bad, unused
+
+
+def _stacked(held: list[Any], column: str) -> tuple[np.ndarray | None, list[str], Bad]:
+    """A column of arrays as one array; rows of another shape than the most common one are bad."""
+    arrays = [_as_numbers(v) for v in held]
+    shapes = [None if a is None else a.shape for a in arrays]
+    usual = max({s for s in shapes if s} or {()}, key=shapes.count)
+    bad = {i: f"column {column!r} is no array of shape {usual}" for i, s in enumerate(shapes) if s != usual}
+    return np.stack([np.zeros(usual) if a is None or a.shape != usual else a for a in arrays]), [], bad
+
+
+def _as_numbers(value: Any) -> np.ndarray | None:
+    try:
+        return None if value is None else np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _kept(table: Table, bad: Bad) -> tuple[np.ndarray, list[Skipped]]:
+    keep = np.array([i for i in range(len(table.rows)) if i not in bad], dtype=np.int64)
+    return keep, [*table.skipped, *(Skipped(table.rows[i], reason) for i, reason in sorted(bad.items()))]
+
+
+def _first(skipped: Sequence[Skipped]) -> str:
+    return f"the first is {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+
+
+def _few(names: Sequence[str], n: int = 20) -> str:
+    return ", ".join(repr(c) for c in names[:n]) + (", ..." if len(names) > n else "")
