@@ -17,6 +17,8 @@ from crossgraft.report.svg import ACCENT, BAND, INK, LINE, MUTED, PAPER, draw
 from crossgraft.report.words import Interval, Measure, nats
 
 COLUMN = 344
+# Opacities on which ink can be read, on a light page and on a dark one.
+PALEST, STRONGEST = 0.04, 0.6
 Grid = Float[np.ndarray, "R C"]
 
 
@@ -147,7 +149,7 @@ def path_lines(path: Path, name: str) -> Markup:
 
 
 def path_grid(path: Path, name: str) -> Markup:
-    """Leave-one-out cross-entropy of every point: the darker, the lower; the chosen one framed."""
+    """Leave-one-out cross-entropy of every point: the stronger, the lower; the chosen one full."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -155,16 +157,11 @@ def path_grid(path: Path, name: str) -> Markup:
         low, high = np.nanmin(grid), np.nanmax(grid)
         # The square root spreads the lowest values, which are the ones that the choice is about.
         share = 1 - np.sqrt((grid - low) / (high - low)) if high > low else np.ones_like(grid)
-        few = len(path.lams) <= 7
-        _cells(
-            axes,
-            0.04 + 0.86 * share,
-            [[nats(x)[:4] if few and np.isfinite(x) else "" for x in row] for row in grid],
-            ACCENT,
-        )
+        alpha = PALEST + (STRONGEST - PALEST) * share
         if path.chosen is not None:
-            lam, ridge = path.chosen
-            axes.add_patch(Rectangle((lam - 0.5, ridge - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=2, zorder=5))
+            alpha[path.chosen[::-1]] = 1
+        few = len(path.lams) <= 7
+        _cells(axes, alpha, [[nats(x)[:4] if few and np.isfinite(x) else "" for x in row] for row in grid], ACCENT)
         _lambda_ticks(axes, path)
         axes.set_yticks(range(len(path.ridges)), [f"{x:g}" for x in path.ridges])
         axes.set_ylabel("ridge")
@@ -182,8 +179,10 @@ def confusion(counts: Int[np.ndarray, "K K"], classes: list[str], name: str) -> 
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         right = np.eye(k, dtype=bool)
         numbers = [[str(n) if n and k <= 24 else "" for n in row] for row in counts]
-        _cells(axes, np.where(right, 0.9 * share, 0), numbers, ACCENT)
-        _cells(axes, np.where(right, 0, np.minimum(1, 0.08 + 1.4 * share) * (counts > 0)), [[""] * k] * k, MUTED)
+        _cells(axes, np.where(right, (counts > 0) * (PALEST + (STRONGEST - PALEST) * share), 0), numbers, ACCENT)
+        _cells(
+            axes, np.where(right, 0, np.minimum(STRONGEST, 0.08 + 1.2 * share) * (counts > 0)), [[""] * k] * k, MUTED
+        )
         titles = [short(c, 14) for c in classes]
         axes.set_yticks(range(k), titles)
         axes.set_xticks(range(k), titles, rotation=0 if max(map(len, titles)) <= 2 else 90)
@@ -234,7 +233,14 @@ def _cells(axes: Axes, alpha: Grid, texts: list[list[str]], colour: str) -> None
             )
         if texts[r][c]:
             axes.text(
-                c, r, texts[r][c], ha="center", va="center", color=PAPER if a > 0.6 else INK, fontsize=10.5, zorder=4
+                c,
+                r,
+                texts[r][c],
+                ha="center",
+                va="center",
+                color=PAPER if a > STRONGEST else INK,
+                fontsize=10.5,
+                zorder=4,
             )
     axes.set_xlim(-0.5, alpha.shape[1] - 0.5)
     axes.set_ylim(alpha.shape[0] - 0.5, -0.5)
