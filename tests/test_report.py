@@ -344,15 +344,34 @@ def test_the_verdict_follows_the_intervals(
     assert found.tone == tone
 
 
-def test_a_transfer_that_was_not_kept_is_said_so() -> None:
-    run = {
-        "test": scores(100, 0.8, 0.5),
-        "kept": {"model": "target_only"},
-        "baselines": {"transfer": scores(100, 0.7, 0.9)},
-    }
-    found = words.verdict(run, "examples")
-    assert "right without transfer, 70.0\u202f% with transfer: the transfer was not kept." in found.headline
-    assert found.tone == "bad"
+@pytest.mark.parametrize(
+    ("transfer", "says", "tone"),
+    [
+        (
+            {"transfer": scores(100, 0.7, 0.9)},
+            "right without transfer, 70.0 % with transfer: the transfer was not kept.",
+            "bad",
+        ),
+        ({"transfer": scores(100, 0.9, 0.3)}, "the transfer was not kept, though this test favours it.", "open"),
+        ({"transfer": None}, "of the 100 test examples are right without transfer.", "open"),
+    ],
+)
+def test_a_transfer_that_was_not_kept_is_said_so(transfer: dict[str, Any], says: str, tone: str) -> None:
+    found = words.verdict({"test": scores(100, 0.8, 0.5), "kept": {"model": "target_only"}, **transfer}, "examples")
+    assert says in found.headline.replace("\u202f", " ")
+    assert found.tone == tone
+
+
+def test_every_model_has_its_row_of_scores(folder: Path) -> None:
+    change(
+        folder,
+        kept={"model": "target_only"},
+        transfer=scores(1777, 0.512, 2.5),
+        baselines={"target_only": scores(1777, 0.9, 0.3), "source_only": None},
+    )
+    page = page_of(folder)
+    assert "51.2 [49.2, 53.2] 2.500 [2.480, 2.520]" in page.text
+    assert "Source only" not in page.text
 
 
 def test_scores_of_other_tasks_are_shown_too() -> None:

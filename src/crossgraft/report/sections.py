@@ -24,6 +24,7 @@ def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     n, backbone = part(result, "n"), part(result, "backbone")
     labelled = [
         ("Target, labelled", plain(n.get("target_labelled"))),
+        ("Target, validation", plain(n.get("target_val")) if n.get("target_val") else ""),
         ("Target, unlabelled", plain(n.get("target_unlabelled")) if n.get("target_unlabelled") else ""),
         ("Source, labelled", plain(n.get("source")) if n.get("source") else ""),
         ("Target, test", plain(n.get("target_test") or n.get("test"))),
@@ -54,10 +55,11 @@ def alerts(result: dict[str, Any]) -> list[tuple[str, str]]:
 def scores(result: dict[str, Any]) -> dict[str, Any]:
     """The test scores of the kept model and of the baselines: a table, and a figure for each measure."""
     kept = str(part(result, "kept").get("model") or "transfer")
+    others = {"transfer": part(result, "transfer")} | {
+        key: part(result, "baselines", key) for key in part(result, "baselines")
+    }
     found = [(words.model(kept), part(result, "test"), True)]
-    found += [
-        (words.model(key), part(result, "baselines", key), False) for key in part(result, "baselines") if key != kept
-    ]
+    found += [(words.model(key), scored, False) for key, scored in others.items() if key != kept]
     measures = [m for m in SCORES if any(interval(part_scores.get(m.key)) for _, part_scores, _ in found)]
     table: list[dict[str, Any]] = []
     for title, found_scores, is_kept in found:
@@ -79,10 +81,23 @@ def objective(result: dict[str, Any]) -> dict[str, Any]:
     for term in rows(stated, "terms"):
         weight, value = number(term.get("weight")), number(term.get("value"))
         product = weight * value if weight is not None and value is not None else None
-        table.append({"term": str(term.get("term", "")), "weight": weight, "value": value, "product": product})
+        table.append(
+            {
+                "term": str(term.get("term", "")),
+                "weight": weight,
+                "value": value,
+                "product": product,
+                "n": number(term.get("n")),
+            }
+        )
     products = [r["product"] for r in table]
     total = sum(products) if products and None not in products else None
-    return {"formula": str(stated.get("formula") or ""), "terms": table, "total": total}
+    return {
+        "formula": str(stated.get("formula") or ""),
+        "terms": table,
+        "total": total,
+        "counted": any(row["n"] is not None for row in table),
+    }
 
 
 def guard(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -128,8 +143,10 @@ def errors(run: RunFiles, classes: list[str]) -> dict[str, Any]:
         return empty
     calibration = evidence.reliability(run.predictions)
     matrix = None
-    if 0 < len(classes) <= LARGEST_MATRIX:
-        matrix = figures.confusion(evidence.confusion(run.predictions, classes), classes, "confusion")
+    met = {p.label for p in run.predictions} | {p.predicted for p in run.predictions}
+    seen = [c for c in classes if c in met]
+    if 0 < len(seen) <= LARGEST_MATRIX:
+        matrix = figures.confusion(evidence.confusion(run.predictions, seen), seen, "confusion")
     mistakes = [] if run.pictures else evidence.surest_mistakes(run.predictions)
     return {
         "matrix": matrix,

@@ -8,6 +8,7 @@ from typing import Any
 from crossgraft.report.files import number, part
 
 NARROW = "\u202f"
+WITHOUT = {"target_only": "without transfer", "source_only": "by the source model alone"}
 MODELS = {
     "transfer": "With transfer",
     "target_only": "Without transfer",
@@ -92,8 +93,8 @@ def count(n: float, one: str, many: str = "") -> str:
 
 
 def model(key: str) -> str:
-    """A model's name for the reader."""
-    return MODELS.get(key, key)
+    """A model's name for the reader; `try_` marks one that was trained to compare schedules."""
+    return MODELS.get(key) or (f"Tried: {key[4:]}" if key.startswith("try_") else key)
 
 
 def with_interval(measure: Measure, score: Interval, *, unit: bool = True) -> str:
@@ -161,14 +162,7 @@ def verdict(result: dict[str, Any], things: str) -> Verdict:
     headline = _says(first, ours, number(test.get("n")), things)
     detail = f"Cross-entropy {with_interval(entropy, e)}" if entropy and (e := interval(test.get(entropy.key))) else ""
     if kept != "transfer":
-        other, without = (
-            part(result, "baselines", "transfer"),
-            {"target_only": "without transfer", "source_only": "by the source model alone"},
-        )
-        headline += f" {without.get(kept, f'by the model {kept}')}"
-        if (theirs := interval(other.get(first.key))) is not None:
-            headline += f", {first.text(theirs.value)}{NARROW}{first.unit} with transfer"
-        return Verdict(f"{headline}: the transfer was not kept.", detail and f"{detail}.", "bad")
+        return _not_kept(result, kept, first, ours, headline, detail and f"{detail}.")
     other = part(result, "baselines", "target_only")
     if (theirs := interval(other.get(first.key))) is None:
         return Verdict(
@@ -181,6 +175,18 @@ def verdict(result: dict[str, Any], things: str) -> Verdict:
         by_entropy = compare(entropy, interval(test.get(entropy.key)), their_entropy)
     ending, tone = ENDINGS.get((compare(first, ours, theirs), by_entropy), ("", "open"))
     return Verdict(f"{headline}: {ending}." if ending else f"{headline}.", detail and f"{detail}.", tone)
+
+
+def _not_kept(
+    result: dict[str, Any], kept: str, first: Measure, ours: Interval | None, headline: str, detail: str
+) -> Verdict:
+    headline += f" {WITHOUT.get(kept, f'by the model {kept}')}"
+    if (theirs := interval(part(result, "transfer").get(first.key))) is None:
+        return Verdict(f"{headline}.", detail, "open")
+    headline += f", {first.text(theirs.value)}{NARROW}{first.unit} with transfer: the transfer was not kept"
+    if compare(first, theirs, ours) == "better":
+        return Verdict(f"{headline}, though this test favours it.", detail, "open")
+    return Verdict(f"{headline}.", detail, "bad")
 
 
 def _says(measure: Measure, score: Interval, n: float | None, things: str) -> str:
