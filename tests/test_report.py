@@ -296,6 +296,32 @@ def test_no_part_of_the_result_can_break_the_page(key: str, junk: Any, monkeypat
     assert "</html>" in page.render(RunFiles(result(["a", "b"]) | {key: junk}))
 
 
+HUGE = 1e100
+EXTREMES: dict[str, dict[str, Any]] = {
+    "one point": {"path": {"lams": [0], "ridges": [1], "loo": [[0.5]], "chosen": {"lam": 0, "ridge": 1}}},
+    "huge path": {
+        "path": {"lams": [0, HUGE], "ridges": [1 / HUGE], "loo": [[HUGE], [-HUGE]], "chosen": {"lam": 0, "ridge": 7}}
+    },
+    "huge scores": {"test": {"n": HUGE, "accuracy": score(0, HUGE), "cross_entropy": score(HUGE, HUGE)}},
+    "beyond floats": {"seed": 10**400, "lam": 10**400, "test": {"n": 10**400, "accuracy": score(1, 0)}},
+    "alone": {"test": {"n": 1, "accuracy": score(1, 0)}, "baselines": {}},
+}
+
+
+@pytest.mark.parametrize("parts", EXTREMES.values(), ids=EXTREMES)
+def test_extreme_numbers_are_drawn(folder: Path, parts: dict[str, Any]) -> None:
+    change(folder, **parts)
+    steps = [
+        {"model": "m", "step": s, "terms": {"ce(target)": y}}
+        for s, y in ((1, 1e308), (HUGE, HUGE), (0, -HUGE), (2, 0.5))
+    ]
+    (folder / "measures.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    (folder / "predictions.jsonl").write_text(
+        '{"name": "n", "label": "1", "predicted": "2", "log_probabilities": [null, 5, -1e9]}\n'
+    )
+    assert any(tag == "svg" for tag, _ in page_of(folder).tags)
+
+
 def test_broken_lines_and_pictures_cost_themselves_alone(folder: Path) -> None:
     good = len(read(folder).predictions)
     with (folder / "predictions.jsonl").open("a") as lines:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from crossgraft.errors import CrossgraftError
 # A picture is recognised by its first bytes, never by its name.
 KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 LARGEST_PICTURE = 2**20
+LARGEST_NUMBER = 1e100  # above, nothing can be drawn
 T = TypeVar("T")
 
 
@@ -71,17 +71,14 @@ def read(folder: Path) -> RunFiles:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None.
+    """A number that can be shown and drawn, or None.
 
-    >>> number(3), number("3"), number(float("inf")), number(True)
-    (3.0, None, None, None)
+    >>> number(3), number("3"), number(float("nan")), number(10**400), number(True)
+    (3.0, None, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if abs(value) <= LARGEST_NUMBER else None
 
 
 def part(found: Any, *keys: str) -> dict[str, Any]:
