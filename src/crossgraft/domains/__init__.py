@@ -21,9 +21,9 @@ def open_domain(
     """A Domain from anything that holds examples; `name` is what messages call it.
 
     what    a Domain (as it is); a folder of class folders, with or without split folders above; a folder of pictures
-            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx arrays; (X, y), (X, y, split)
-            or a dict of arrays; a `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label);
-            "mnist5000" or "sklearn-digits"; a name that the `datasets` library knows
+            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx arrays; arrays X, (X, y) or
+            (X, y, split), or a dict of them; a DataFrame; a `datasets.Dataset` or `DatasetDict`; a map-style torch data
+            set of (input, label); "mnist5000" or "sklearn-digits"; a name that the `datasets` library knows
     input, label, split   columns of a table, or of a `datasets` data set
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
@@ -35,7 +35,12 @@ def open_domain(
         return what
     if isinstance(what, (str, os.PathLike)):
         return _open_path(os.fspath(what), name, input, label, split)
-    if type(what).__module__.split(".")[0] == "datasets":
+    library = type(what).__module__.split(".")[0]
+    if library == "pandas":
+        from crossgraft.domains.tables import frame_domain
+
+        return frame_domain(what, name, input=input, label=label, split=split)
+    if library == "datasets":
         from crossgraft.domains.hub import dataset_domain
 
         return dataset_domain(what, name, input=input, label=label, split=split)
@@ -43,6 +48,8 @@ def open_domain(
         from crossgraft.domains.files import dict_domain
 
         return dict_domain(what, name)
+    if hasattr(what, "shape") and hasattr(what, "dtype"):
+        what = (what, None)
     if isinstance(what, tuple) and len(what) in (2, 3):
         from crossgraft.domains.arrays import array_domain
 
@@ -59,11 +66,11 @@ def open_domain(
 
 def _open_path(text: str, name: str, input: str | None, label: str | None, split: str | None) -> Domain:
     path = Path(text).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         from crossgraft.domains.folders import folder_domain
 
         return folder_domain(path, name)
-    if path.is_file():
+    if os.path.isfile(path):
         return _open_file(path, name, input, label, split)
     from crossgraft.domains.packaged import PACKAGED
 
@@ -71,16 +78,13 @@ def _open_path(text: str, name: str, input: str | None, label: str | None, split
         return PACKAGED[text](name)
     from crossgraft.domains.folders import missing
 
-    looks_like_a_path = (
-        path.suffix or (os.sep in text.strip("/") and text.count("/") != 1) or text.startswith((".", "/", "~"))
-    )
-    if looks_like_a_path or path.is_symlink():
+    a_path = path.suffix or text.count("/") > 1 or text.startswith((".", "/", "~")) or path.is_symlink()
+    if a_path or (path.parent != Path() and path.parent.exists()):
         raise missing(path)
-    if close := nearest(text, list(PACKAGED)):
-        raise CrossgraftError(f"there is no file, folder or data set {text}", close)
     from crossgraft.domains.hub import named_domain
 
-    return named_domain(text, name, input=input, label=label, split=split)
+    hint = nearest(text, [*PACKAGED, *os.listdir()])
+    return named_domain(text, name, input=input, label=label, split=split, hint=hint.rstrip("?"))
 
 
 def _open_file(path: Path, name: str, input: str | None, label: str | None, split: str | None) -> Domain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def dict_domain(arrays: Mapping[str, Any], name: str) -> Domain:
 
 def npz_domain(path: Path, name: str) -> Domain:
     """A Domain from an .npz; nothing in it is executed."""
+    if not zipfile.is_zipfile(path):
+        raise CrossgraftError(f"{path} is no .npz file, or damaged", "write it again with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -67,9 +70,7 @@ def npz_domain(path: Path, name: str) -> Domain:
             "save labels as text: y.astype(str)",
         ) from None
     except Exception as wrong:  # zipfile, zlib and struct errors of broken files
-        raise CrossgraftError(
-            f"{path} is no .npz file, or damaged ({wrong})", "write it again with numpy.savez"
-        ) from None
+        raise CrossgraftError(f"{path} is damaged ({wrong})", "write it again with numpy.savez") from None
     return dict_domain(arrays, name)
 
 
@@ -87,7 +88,7 @@ def hdf5_domain(path: Path, name: str) -> Domain:
             )
     except OSError as wrong:
         raise CrossgraftError(f"{path} is no HDF5 file, or damaged ({wrong})", "write it again") from None
-    return dict_domain({key: v.astype(str) if v.dtype == object else v for key, v in arrays.items()}, name)
+    return dict_domain(arrays, name)
 
 
 def idx_domain(path: Path, name: str) -> Domain:

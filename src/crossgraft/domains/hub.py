@@ -23,8 +23,10 @@ from crossgraft.domains.tables import rows_domain
 from crossgraft.errors import CrossgraftError
 
 
-def named_domain(text: str, name: str, *, input: str | None, label: str | None, split: str | None) -> Domain:
-    """A Domain from a name that the `datasets` library knows; it may use its cache or the network."""
+def named_domain(
+    text: str, name: str, *, input: str | None, label: str | None, split: str | None, hint: str = ""
+) -> Domain:
+    """A Domain from a name that the `datasets` library knows, by its cache or the network; `hint` is for errors."""
     import datasets
 
     try:
@@ -34,7 +36,7 @@ def named_domain(text: str, name: str, *, input: str | None, label: str | None, 
         reason = next(iter(str(wrong).strip().splitlines()), type(wrong).__name__)
         raise CrossgraftError(
             f"there is no file or folder {text}, and the datasets library finds no data set of that name ({reason})",
-            "check the path or the name; without a network only data sets that were loaded before can be found",
+            f"{hint or 'check the path or the name'}; without a network only what was loaded before is found",
         ) from None
     return dataset_domain(loaded, name, input=input, label=label, split=split)
 
@@ -127,7 +129,11 @@ class _Items:
 
     def decoded(self, i: int) -> np.ndarray:
         item = self.data[int(i)][0]
-        return from_pillow(item) if hasattr(item, "convert") else from_array(as_array(item))
+        if hasattr(item, "convert"):
+            return from_pillow(item)
+        if hasattr(item, "permute") and item.ndim == 3:
+            item = item.permute(1, 2, 0)  # torch's pictures are (C, H, W), whatever H and W
+        return from_array(as_array(item))
 
     def digest(self, i: int) -> bytes:
         return array_digest(self.decoded(i))

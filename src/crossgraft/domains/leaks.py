@@ -24,6 +24,7 @@ NEAR_CORRELATION = 0.95
 NEAR_SIDE = 64
 SIDE = 32  # of the greys that are compared
 BLOCK = 512
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ def difference_hash(greys: Float[np.ndarray, "N S S"]) -> UInt64[np.ndarray, "N 
 
 
 def small_greys(pixels: Num[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N 32 32"]:
-    """Means of the channels over a 32 x 32 grid on the centre square."""
+    """Luminance (ITU-R 601) of pictures of 1 or 3 channels, averaged over a 32 x 32 grid on the centre square."""
     side = min(pixels.shape[1:3])
     top, left = (pixels.shape[1] - side) // 2, (pixels.shape[2] - side) // 2
-    grey = pixels[:, top : top + side, left : left + side].mean(3, dtype=np.float32)
+    square = pixels[:, top : top + side, left : left + side]
+    grey = square[..., 0].astype(np.float32) if square.shape[3] == 1 else square @ LUMINANCE
     boxes = _boxes(side, SIDE)
     out: np.ndarray = boxes @ grey @ boxes.T
     return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,10 @@ def decode(source: str | Path | bytes, at_least: int | None = None) -> UInt8[np.
         raise Unreadable("the file is empty (0 bytes)")
     from PIL import Image, UnidentifiedImageError
 
+    _quiet()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns at half the size that it refuses
-            with Image.open(io.BytesIO(data)) as picture:
-                return _rgb(picture, data, at_least)
+        with Image.open(io.BytesIO(data)) as picture:
+            return _rgb(picture, data, at_least)
     except UnidentifiedImageError:
         raise Unreadable(_unknown(data)) from None
     except Image.DecompressionBombError:
@@ -156,6 +156,12 @@ def _eight_bits(pixels: np.ndarray, white: float | None) -> np.ndarray:
         raise Unreadable("the picture has values below 0; give it before it is normalised")
     white = white or white_of(pixels)
     return np.rint(np.minimum(pixels.astype(np.float64) * (255 / white), 255)).astype(np.uint8)
+
+
+@cache
+def _quiet() -> None:
+    """Pillow warns of pictures at half the size that it refuses, and of odd EXIF. Once: filters are not thread-safe."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _unknown(data: bytes) -> str:

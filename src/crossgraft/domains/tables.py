@@ -28,6 +28,15 @@ def table_domain(
     return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split)
 
 
+def frame_domain(
+    frame: Any, name: str, *, input: str | None = None, label: str | None = None, split: str | None = None
+) -> Domain:
+    """A Domain from a pandas DataFrame; paths are taken relative to the working folder."""
+    columns = {str(c): v if v.dtype.kind in "buif" else list(v) for c in frame.columns for v in [frame[c].to_numpy()]}
+    rows = [f"[{i}]" for i in frame.index]
+    return rows_domain(Table(columns, rows), Path(), name, name, input=input, label=label, split=split)
+
+
 def rows_domain(
     table: Table, folder: Path, where: str, name: str, *, input: str | None, label: str | None, split: str | None
 ) -> Domain:
