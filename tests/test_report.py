@@ -410,6 +410,13 @@ def test_scores_of_other_tasks_are_shown_too() -> None:
     assert found.endswith("the transfer was worth it.")
 
 
+def test_a_test_example_that_leaked_twice_counts_once(folder: Path) -> None:
+    change(folder, leaks=[{"train": t, "test": "b.jpg", "kind": "exact", "distance": 0} for t in ("a.jpg", "c.jpg")])
+    text = page_of(folder).text
+    assert "1 test example is also in a training part" in text
+    assert "a.jpg b.jpg exact 0 c.jpg b.jpg exact 0" in text
+
+
 def test_oracle_selection_is_marked(folder: Path) -> None:
     assert "oracle" not in page_of(folder).text
     change(folder, selection="oracle")

@@ -80,5 +80,5 @@ def context(run: RunFiles) -> dict[str, Any]:
         "seed": result.get("seed"),
         "versions": part(result, "versions"),
         "seconds": sections.seconds(result),
-        "things": things,
+        "leaked": sections.leaked_examples(result),
     }

@@ -37,15 +37,20 @@ def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(title, value) for title, value in labelled if value not in {"", "–"}]
 
 
+def leaked_examples(result: dict[str, Any]) -> int:
+    """How many test examples were found in training, each counted once."""
+    return len({str(leak["test"]) for leak in rows(result, "leaks", "test")})
+
+
 def alerts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What a reader must know before believing a number: a sentence and where more is said."""
     sentences = []
     if result.get("selection") == "oracle":
         sentences.append((ORACLE, "objective"))
-    if leaks := rows(result, "leaks"):
+    if leaked := leaked_examples(result):
         sentences.append(
             (
-                f"{count(len(leaks), 'test example is', 'test examples are')} also in a training part, or nearly so.",
+                f"{count(leaked, 'test example is', 'test examples are')} also in a training part, or nearly so.",
                 "leaks",
             )
         )
