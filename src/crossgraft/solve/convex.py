@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import cho_factor, cho_solve
 
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.solve.newton import Rows, minimise
 
-Array = np.ndarray
+Array = np.ndarray[Any, Any]
+SMALL = 2e7  # products of one pass below which float64 costs nothing worth saving
+CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -40,46 +43,46 @@ class Head:
     converged: bool = True
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The labelled rows of a part: x with a constant 1, target distribution q over its columns, weight of each row."""
-
-    x: Float[np.ndarray, "n D1"]
-    q: Float[np.ndarray, "n k"]
-    w: Float[np.ndarray, " n"]
-    columns: Int[np.ndarray, " k"]
-    local: Int[np.ndarray, " n"]
-
-
-def rows_of(part: Part) -> Rows:
-    """Labelled rows with their weights, which sum to the weight of the part."""
-    columns = np.asarray(part.columns, dtype=np.int64)
-    y = np.asarray(part.y)
+def rows_of(part: Part, prior: Array | None = None, dtype: type = np.float64) -> Rows:
+    """Labelled rows with a constant 1 appended, labels as places in the part's columns, weights adding to its weight."""
+    x, y, columns = np.asarray(part.x), np.asarray(part.y), np.asarray(part.columns, dtype=np.int64)
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise UsageError(
+            f"features {x.shape} and labels {y.shape} do not match", "give one row of features for each label"
+        )
     keep = np.flatnonzero(y >= 0)
-    where = np.full(max(int(columns.max(initial=0)), int(y.max(initial=0))) + 1, -1)
-    where[columns] = np.arange(len(columns))
-    local = where[y[keep]]
-    if (local < 0).any():
-        row = int(keep[np.argmin(local)])
+    place = np.full(max(int(columns.max(initial=0)), int(y.max(initial=0))) + 1, -1)
+    place[columns] = np.arange(len(columns))
+    label = place[y[keep]]
+    if (label < 0).any():
+        row = int(keep[np.argmin(label)])
         raise UsageError(f"label {int(y[row])} of row {row} is not among the columns of its part", "add the column")
-    x = np.ones((len(keep), part.x.shape[1] + 1))
-    x[:, :-1] = part.x[keep]
-    if not np.isfinite(x).all():
-        row = int(keep[np.flatnonzero(~np.isfinite(x).all(axis=1))[0]])
+    rows = np.empty((len(keep), x.shape[1] + 1), dtype=dtype)
+    rows[:, :-1] = x[keep] if len(keep) < len(y) else x
+    rows[:, -1] = 1
+    if not np.isfinite(rows.sum()) and not (fine := np.isfinite(rows).all(axis=1)).all():
+        row = int(keep[np.argmin(fine)])
         raise CrossgraftError(
-            f"features of row {row} are not finite", "leave that row out or extract its features again"
+            f"features of row {row} are not finite", "leave that row out or compute its features again"
         )
     s = np.ones(len(keep)) if part.sample_weight is None else np.asarray(part.sample_weight, dtype=float)[keep]
-    k = len(columns)
-    q = np.full((len(keep), k), part.label_smoothing / k)
-    q[np.arange(len(keep)), local] += 1 - part.label_smoothing
-    return Rows(x, q, part.weight * s / max(s.sum(), np.finfo(float).tiny), columns, local)
+    if not (np.isfinite(s).all() and (s >= 0).all()):
+        raise UsageError("a sample weight is negative or not finite", "weights are finite numbers of zero or more")
+    w = part.weight * s / (s.sum() or 1.0)
+    z0: Array | None = None if prior is None else (prior[:, columns].T @ rows.T).astype(dtype)
+    return Rows(rows, z0, label, w.astype(dtype), columns, part.label_smoothing)
+
+
+def stacked(head: Head | tuple[Array, Array]) -> Float[np.ndarray, "D1 U"]:
+    """Weight and bias as one float64 matrix, the bias last."""
+    weight, bias = (head.weight, head.bias) if isinstance(head, Head) else head
+    return np.vstack([weight, np.asarray(bias)[None]]).astype(np.float64)
 
 
 def log_softmax(z: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
     """Log-probabilities of logits, row by row."""
-    z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    z = z - z.max(axis=-1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
 
 
 def solve(
@@ -91,69 +94,57 @@ def solve(
     start: Head | None = None,
     tolerance: float = 1e-6,
 ) -> Head:
-    """Minimise sum_parts weight * mean CE + ridge/2 (|W - W0|^2 + |b - b0|^2)."""
+    """Minimise sum_parts weight * CE(part) + ridge/2 (|W - W0|^2 + |b - b0|^2), nats."""
     began = time.perf_counter()
     if not ridge > 0:
-        raise UsageError(f"a ridge of {ridge} is not above zero", "the optimum exists for every ridge above zero")
+        raise UsageError(
+            f"a ridge of {ridge} is not above zero", "the optimum exists and is unique for every ridge above zero"
+        )
     active = [p for p in parts if p.weight != 0]
-    if not active and not parts:
-        raise UsageError("no cross-entropy to minimise", "give at least one part")
-    rows = [rows_of(p) for p in active]
-    d = parts[0].x.shape[1] if not active else active[0].x.shape[1]
-    w0 = np.zeros((d + 1, n_columns))
-    if prior is not None:
-        a, b = (prior.weight, prior.bias) if isinstance(prior, Head) else prior
-        w0[:-1], w0[-1] = a, b
-    w = w0.copy() if start is None else np.vstack([start.weight, start.bias]).astype(float)
+    if not active:
+        raise UsageError("no cross-entropy to minimise", "give at least one part of weight above zero")
+    w0 = None if prior is None else stacked(prior)
+    small = sum(len(p.x) for p in active) * active[0].x.shape[1] * n_columns < SMALL
+    rows = [rows_of(p, w0, np.float64 if small else np.float32) for p in active]
+    rows = [r for r in rows if len(r.x)]
+    d = active[0].x.shape[1] + 1
+    zero = np.zeros((d, n_columns)) if w0 is None else w0
+    v = np.zeros_like(zero) if start is None or not rows else stacked(start) - zero
+    basis, f, gap, steps, good = None, 0.0, 0.0, 0, True
+    if rows and sum(len(r.x) for r in rows) < 0.9 * d:
+        basis, rows = span(rows)
+        v = basis.T @ v
+    for dtype in (np.float64,) if small else (np.float32, np.float64):
+        if rows:
+            cast = [r.cast(dtype) for r in rows]
+            result = minimise(
+                cast, n_columns, np.array([ridge]), np.ascontiguousarray(v.T[None]).astype(dtype), tolerance
+            )
+            v, steps, good = result.v[0].T.astype(np.float64), steps + result.iterations, bool(result.converged[0])
+            f, gap = certificate(rows, v, ridge)
+        if good:
+            break
+    w = zero + (v if basis is None else basis @ v)
+    return Head(w[:-1].copy(), w[-1].copy(), f, gap, steps, time.perf_counter() - began, good)
 
-    def value(w: Array) -> tuple[float, Array, list[Array]]:
-        f, g, ps = 0.5 * ridge * float(((w - w0) ** 2).sum()), ridge * (w - w0), []
-        for r in rows:
-            logp = log_softmax(r.x @ w[:, r.columns])
-            p = np.exp(logp)
-            f -= float(r.w @ (r.q * logp).sum(axis=1))
-            g[:, r.columns] += r.x.T @ (r.w[:, None] * (p - r.q))
-            ps.append(p)
-        return f, g, ps
 
-    def curve(v: Array, ps: list[Array]) -> Array:
-        h = ridge * v
-        for r, p in zip(rows, ps, strict=True):
-            t = p * (r.x @ v[:, r.columns])
-            h[:, r.columns] += r.x.T @ (r.w[:, None] * (t - p * t.sum(axis=1, keepdims=True)))
-        return h
+def span(rows: list[Rows]) -> tuple[Float[np.ndarray, "D n"], list[Rows]]:
+    """An orthonormal basis of what the rows span, and the rows in it: the optimum leaves its prior only along them."""
+    basis, triangle = np.linalg.qr(np.concatenate([r.x for r in rows]).T.astype(np.float64))
+    ends = np.cumsum([len(r.x) for r in rows])[:-1]
+    pieces = np.split(np.ascontiguousarray(triangle.T), ends)
+    return basis, [replace(r, x=x.astype(r.x.dtype)) for r, x in zip(rows, pieces, strict=True)]
 
-    m = ridge * np.eye(d + 1)
+
+def certificate(rows: list[Rows], v: Float[np.ndarray, "D U"], ridge: float) -> tuple[float, float]:
+    """Objective and |gradient|^2 / (2 ridge), in float64 whatever the precision of the rows."""
+    f, g = 0.5 * ridge * float((v**2).sum()), ridge * v.T[None]
     for r in rows:
-        m += r.x.T @ (r.x * (r.w / len(r.columns))[:, None])
-    factor = cho_factor(m)
-    f, g, ps = value(w)
-    for step in range(200):
-        gap = float((g**2).sum()) / (2 * ridge)
-        if gap <= tolerance:
-            break
-        # conjugate gradients on H v = -g, preconditioned
-        v, res = np.zeros_like(w), -g
-        z = cho_solve(factor, res)
-        direction, rz = z, float((res * z).sum())
-        goal = rz * min(0.01, np.sqrt(rz))
-        for _ in range(500):
-            hd = curve(direction, ps)
-            a = rz / float((direction * hd).sum())
-            v, res = v + a * direction, res - a * hd
-            z = cho_solve(factor, res)
-            new = float((res * z).sum())
-            if new <= goal:
-                break
-            direction, rz = z + new / rz * direction, new
-        slope, t = float((g * v).sum()), 1.0
-        while True:
-            f1, g1, ps1 = value(w + t * v)
-            if f1 <= f + 1e-4 * t * slope or t < 1e-10:
-                break
-            t /= 2
-        if f1 >= f and t < 1e-10:
-            break
-        w, f, g, ps = w + t * v, f1, g1, ps1
-    gap = float((g**2).sum()) / (2 * ridge)
-    return Head(w[:-1].copy(), w[-1].copy(), f, gap, step, time.perf_counter() - began, gap <= tolerance)
+        for i in range(0, len(r.x), CHUNK):
+            z0 = None if r.z0 is None else r.z0[:, i : i + CHUNK]
+            some = slice(i, i + CHUNK)
+            one = replace(r, x=r.x[some], z0=z0, label=r.label[some], w=r.w[some]).cast(np.float64)
+            loss, p = one.loss(one.logits(v.T[None]))
+            f += float(loss[0])
+            one.back(one.residual(p), g)
+    return f, float((g**2).sum()) / (2 * ridge)

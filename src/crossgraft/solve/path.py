@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.linalg import cho_factor, cho_solve
 
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.solve.convex import Head, Part, log_softmax, rows_of, solve
@@ -153,5 +152,5 @@ def _refit_all(
         one = replace(parts[0], y=y, weight=float(r.w.sum() - r.w[i]))
         h = solve([one, *parts[1:]], n_columns, ridge=ridge, prior=prior, start=head, tolerance=1e-8)
         z = log_softmax((r.x[i, :-1] @ h.weight + h.bias)[None, r.columns])[0]
-        losses[i], hits[i] = -z[r.local[i]], z.argmax() == r.local[i]
+        losses[i], hits[i] = -z[r.label[i]], z.argmax() == r.label[i]
     return losses, hits
