@@ -235,6 +235,7 @@ def test_parquet_like_csv(tmp_path: Path) -> None:
         ("a.csv", "", "is empty"),
         ("a.csv", "x,y\n", "no row that can be used"),
         ("a.csv", "x,x\n1,2\n", "two columns are called 'x'"),
+        ("a.csv", "0,255,7\n0,3,1\n", "numbers in its first line"),
         ("a.csv", "words,label\none,a\ntwo,b\n", "no column names files.*'words', 'label'"),
         ("a.csv", "x,y,split\n1,a,tomorrow\n", "split 'tomorrow' has no meaning"),
         ("a.jsonl", "{\n", "no row that can be used.*line 1"),
@@ -249,9 +250,16 @@ def test_tables_that_cannot_be_used(tmp_path: Path, name: str, text: str, says: 
 
 
 def test_table_that_is_not_utf8(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes("x,y\n1,für\n".encode("latin-1"))
-    with pytest.raises(CrossgraftError, match="UTF-8"):
-        open_domain(tmp_path / "a.csv", "it")
+    for column in ("y", "path"):
+        (tmp_path / "a.csv").write_bytes(f"x,{column}\n1,{'für' * 5000}\n".encode("latin-1"))
+        with pytest.raises(CrossgraftError, match="UTF-8"):
+            open_domain(tmp_path / "a.csv", "it")
+
+
+def test_blank_lines_and_line_breaks_do_not_count_as_rows(tmp_path: Path) -> None:
+    domain = open_domain(table(tmp_path, "a.csv", '\nx,y\n1,"a\nb"\n\n2\n3,c\n'), "it")
+    assert rows(domain) == [("row 1", "a\nb", ""), ("row 3", "c", "")]
+    assert set(skipped(domain)) == {"row 2"}
 
 
 def test_data_frame() -> None:

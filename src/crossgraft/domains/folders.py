@@ -135,8 +135,15 @@ def _children(folder: Path) -> tuple[list[Path], list[Path]]:
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
             continue
-        (folders if os.path.isdir(entry.path) else files).append(Path(entry.path))
+        (folders if _is_folder(entry) else files).append(Path(entry.path))
     return folders, files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _split(folder: Path) -> str | None:

@@ -71,7 +71,7 @@ def dataset_domain(data: Any, name: str, *, input: str | None, label: str | None
     labels, said = tidy(None if chosen.label is None else list(data[chosen.label]), n, class_names)
     read = _Encoded(data.select_columns([picture]).cast_column(picture, datasets.Image(decode=False)), picture)
     return Domain(
-        name, "image", np.arange(n), labels, np.array(rows), tidy_splits(parts, n),
+        name, "image", range(n), labels, np.array(rows), tidy_splits(parts, n),
         read.decoded, read.digest, (), notes + said, read.decoded,
     )  # fmt: skip
 
@@ -97,7 +97,7 @@ def torch_domain(data: Any, name: str) -> Domain:
     labels, said = tidy(y, n, classes)
     read = _Items(data)
     names = np.array([f"[{i}]" for i in range(n)])
-    return Domain(name, "image", np.arange(n), labels, names, tidy_splits(None, n), read.decoded, read.digest, (), said)
+    return Domain(name, "image", range(n), labels, names, tidy_splits(None, n), read.decoded, read.digest, (), said)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Encoded:
     column: str
 
     def source(self, i: int) -> bytes | str:
-        value = self.data[int(i)][self.column]
+        value = self.data[i][self.column]
         if value is None:
             raise Unreadable("the row has no picture")
         found: bytes | str = value["bytes"] or value["path"]
@@ -125,10 +125,10 @@ class _Encoded:
 class _Items:
     """Pictures of a torch data set by index."""
 
-    data: Sequence[Any]
+    data: Any
 
     def decoded(self, i: int) -> np.ndarray:
-        item = self.data[int(i)][0]
+        item = self.data[i][0]
         if hasattr(item, "convert"):
             return from_pillow(item)
         if hasattr(item, "permute") and item.ndim == 3:

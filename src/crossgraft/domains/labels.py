@@ -19,6 +19,9 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
+MISSING = ("", "nan", "NaN", "<NA>", "NaT")  # the last two are how pandas writes it
+
+
 def label(value: Any) -> str | None:
     """One label as text without stray blanks; None where it is missing, empty or NaN.
 
@@ -37,7 +40,7 @@ def label(value: Any) -> str | None:
     if value is None:
         return None
     text = str(value).strip()
-    return None if text in ("", "nan", "NaN") else text
+    return None if text in MISSING else text
 
 
 def labels(

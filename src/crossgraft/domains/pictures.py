@@ -132,7 +132,7 @@ def _jpeg(data: bytes, at_least: int | None) -> UInt8[np.ndarray, "H W 3"] | Non
     return pixels
 
 
-def _turned(pixels: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "H W 3"]:
+def _turned(pixels: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "h w 3"]:
     """EXIF orientation 1 to 8 undone: 5 to 8 swap the axes; then rows and columns are mirrored where it says so."""
     if orientation not in range(2, 9):
         return pixels

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crossgraft.domains.columns import choose, columns_error
+from crossgraft.domains.columns import choose, columns_error, numbers
 from crossgraft.errors import CrossgraftError, Skipped
 
 
@@ -37,20 +37,10 @@ def read_table(path: Path, text_columns: tuple[str, ...] = ()) -> Table:
 
 
 def _csv(path: Path, text_columns: tuple[str, ...]) -> Table:
-    import csv
-
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        head = file.readline()
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
-        file.seek(0)
-        header = next(csv.reader(file, delimiter=delimiter), [])
-    if not header:
-        raise CrossgraftError(f"{path} is empty", "give a table whose first line names the columns")
-    if twice := sorted({c for c in header if header.count(c) > 1}):
-        raise columns_error(f"{path}: two columns are called {twice[0]!r}", header, "give each its own name;")
+    header, delimiter = _header(path)
     guessed = choose(header, str(path), None, None, None)
     as_text = {c: pa.string() for c in (*text_columns, guessed.label, guessed.split) if c in header}
     odd: list[Any] = []
@@ -72,11 +62,31 @@ def _csv(path: Path, text_columns: tuple[str, ...]) -> Table:
         raise CrossgraftError(
             f"{path} is no table that can be read ({wrong})", "mend it, or save it as CSV in UTF-8"
         ) from None
+    if any(pa.types.is_binary(t) for t in read.schema.types):  # how Arrow takes text that is not UTF-8
+        raise CrossgraftError(f"{path} is not UTF-8", "save it as UTF-8")
     at = {row.number - 2: row for row in odd}  # Arrow counts from 1, with the header
     rows = [f"row {i + 1}" for i in range(read.num_rows + len(odd)) if i not in at]
     reason = "{} columns where the header has {}"
     skipped = [Skipped(f"row {i + 1}", reason.format(r.actual_columns, r.expected_columns)) for i, r in at.items()]
     return Table({c: _column(read.column(k)) for k, c in enumerate(header)}, rows, skipped)
+
+
+def _header(path: Path) -> tuple[list[str], str]:
+    """The names of a CSV's columns, and what stands between them."""
+    import csv
+
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        first = next((line for line in file if line.strip()), "")
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+        file.seek(0)
+        header = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
+    if not header:
+        raise CrossgraftError(f"{path} is empty", "give a table whose first line names the columns")
+    if numbers(header)[1] == {} and any(header):
+        raise CrossgraftError(f"{path} has numbers in its first line", "put a line with the names of the columns above")
+    if twice := sorted({c for c in header if header.count(c) > 1}):
+        raise columns_error(f"{path}: two columns are called {twice[0]!r}", header, "give each its own name;")
+    return header, delimiter
 
 
 def _json(path: Path) -> Table:
@@ -89,12 +99,12 @@ def _json(path: Path) -> Table:
         except json.JSONDecodeError as wrong:
             raise CrossgraftError(f"{path}, line {wrong.lineno}: {wrong.msg}", "mend it, or save JSON lines") from None
     else:
-        for i, line in enumerate(text.splitlines(), 1):
+        for i, line in enumerate(text.split("\n"), 1):  # splitlines would split at more than line ends
             try:
                 if line.strip():
                     records.append((f"line {i}", json.loads(line)))
-            except json.JSONDecodeError as wrong:
-                skipped.append(Skipped(f"line {i}", f"no JSON: {wrong.msg} at column {wrong.colno}"))
+            except (ValueError, RecursionError) as wrong:
+                skipped.append(Skipped(f"line {i}", f"no JSON: {wrong}"))
     skipped += [Skipped(row, "no JSON object {...}") for row, value in records if not isinstance(value, dict)]
     records = [(row, value) for row, value in records if isinstance(value, dict)]
     keys = dict.fromkeys(key for _, value in records for key in value)
