@@ -211,6 +211,28 @@ def test_broken_json_line_is_left_out_by_number(tmp_path: Path) -> None:
     assert "shape (2,)" in skipped(domain)["line 6"]
 
 
+def test_json_line_that_is_not_utf8_costs_only_itself(tmp_path: Path) -> None:
+    lines = [b'{"x": 1, "y": "a"}', '{"x": 2, "y": "ü"}'.encode("latin-1"), '{"x": 3, "y": "ü"}'.encode()]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    domain = open_domain(tmp_path / "a.jsonl", "it")
+    assert rows(domain) == [("line 1", "a", ""), ("line 3", "ü", "")]
+    assert "utf-8" in skipped(domain)["line 2"]
+
+
+def test_damaged_hdf5_and_idx_say_so(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["X"], file["y"] = np.eye(4), np.arange(4)
+    whole = bytearray((tmp_path / "a.h5").read_bytes())
+    whole[100:1500] = b"\xff" * 1400
+    (tmp_path / "a.h5").write_bytes(whole)
+    with pytest.raises(CrossgraftError, match="no HDF5 file, or damaged"):
+        open_domain(tmp_path / "a.h5", "it")
+    (tmp_path / "a-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0")
+    with pytest.raises(CrossgraftError, match="cut off"):
+        open_domain(tmp_path / "a-idx3-ubyte", "it")
+
+
 def test_json_array_with_a_broken_line_names_it(tmp_path: Path) -> None:
     assert len(open_domain(table(tmp_path, "a.json", '[{"x": 1, "y": "a"}, {"x": 2, "y": "b"}]'), "it")) == 2
     with pytest.raises(CrossgraftError, match="line 2"):

@@ -127,6 +127,10 @@ def test_names_that_differ_by_case_or_blanks(other: str) -> None:
         classes_agree(clean, vectors([other, "bee"]))
 
 
+def test_single_letters_may_differ_by_case() -> None:
+    assert classes_agree(assign_splits(vectors(["a", "A"] * 4), 0)) == ()
+
+
 def test_up_to_five_percent_are_tolerated() -> None:
     bad = [Skipped(f"{i}.jpg", "the file is empty (0 bytes)") for i in range(6)]
     tolerate(bad[:5], 100, "it")

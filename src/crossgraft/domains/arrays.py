@@ -44,7 +44,8 @@ def array_domain(
     called = unique_names(names if names is not None else [f"[{i}]" for i in range(n)])
     parts = splits(None if split is None else as_array(split), n)
     if is_vectors(values, name):
-        rows = np.ascontiguousarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is left out below
+            rows = np.ascontiguousarray(values, dtype=np.float32)
         domain = Domain(name, "vector", rows, text, called, parts, _same, array_digest, skipped, notes + said)
         bad = np.flatnonzero(~np.isfinite(rows).all(1))
         return domain.without([(int(i), _where_not_finite(rows[i], columns)) for i in bad]) if len(bad) else domain

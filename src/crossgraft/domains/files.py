@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -86,7 +87,7 @@ def hdf5_domain(path: Path, name: str) -> Domain:
             file.visititems(
                 lambda key, item: arrays.update({key: item[()]}) if isinstance(item, h5py.Dataset) else None
             )
-    except OSError as wrong:
+    except Exception as wrong:  # h5py raises OSError, RuntimeError and KeyError on broken files
         raise CrossgraftError(f"{path} is no HDF5 file, or damaged ({wrong})", "write it again") from None
     return dict_domain(arrays, name)
 
@@ -115,14 +116,12 @@ def _idx(path: Path) -> np.ndarray:
         raise CrossgraftError(f"{path} cannot be read ({wrong})", "copy it again") from None
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise CrossgraftError(f"{path} is no idx file of unsigned bytes", "give MNIST's format")
-    axes = data[3]
-    shape = np.frombuffer(data[4 : 4 + 4 * axes], dtype=">u4")
-    values = np.frombuffer(data[4 + 4 * axes :], dtype=np.uint8)
-    if len(shape) != axes or values.size != int(np.prod(shape, dtype=np.int64)):
-        raise CrossgraftError(
-            f"{path} is cut off: {values.size} values for shape {tuple(map(int, shape))}", "copy it again"
-        )
-    return values.reshape(tuple(map(int, shape)))
+    start = 4 + 4 * data[3]
+    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4))
+    values = np.frombuffer(data[start:], dtype=np.uint8)
+    if len(data) < start or values.size != math.prod(shape):
+        raise CrossgraftError(f"{path} is cut off: {values.size} values for shape {shape}", "copy it again")
+    return values.reshape(shape)
 
 
 def _parts(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -56,8 +56,9 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
 def classes_agree(domain: Domain, *sources: Domain) -> tuple[str, ...]:
     """What is worth a warning about the classes of a domain with splits; raises CrossgraftError on what cannot work.
 
-    Errors: one class only; classes of the domain or of a source whose names differ by case or blanks only; a class in
-    the test part that neither the training part nor a source has. Warnings: a class without an example in a part.
+    Errors: one class only; classes of the domain or of a source whose names differ by case or blanks only (single
+    letters may); a class in the test part that neither the training part nor a source has. Warnings: a class without
+    an example in a part.
     """
     elsewhere = {c for source in sources for c in source.classes}
     _alike(domain.name, {*domain.classes, *elsewhere})
@@ -119,7 +120,7 @@ def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.
 
 def _alike(name: str, classes: set[str]) -> None:
     seen: dict[str, str] = {}
-    for c in natural_order(classes):
+    for c in natural_order({c for c in classes if len(c) > 1}):  # "A" and "a" are classes of handwriting
         other = seen.setdefault("".join(c.split()).casefold(), c)
         if other != c:
             raise CrossgraftError(

@@ -90,20 +90,20 @@ def _header(path: Path) -> tuple[list[str], str]:
 
 
 def _json(path: Path) -> Table:
-    text = path.read_text(encoding="utf-8-sig")
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     records: list[tuple[str, Any]] = []
     skipped: list[Skipped] = []
-    if text.lstrip().startswith("["):
+    if data.lstrip().startswith(b"["):
         try:
-            records = [(f"row {i}", value) for i, value in enumerate(json.loads(text), 1)]
+            records = [(f"row {i}", value) for i, value in enumerate(json.loads(data), 1)]
         except json.JSONDecodeError as wrong:
             raise CrossgraftError(f"{path}, line {wrong.lineno}: {wrong.msg}", "mend it, or save JSON lines") from None
     else:
-        for i, line in enumerate(text.split("\n"), 1):  # splitlines would split at more than line ends
+        for i, line in enumerate(data.split(b"\n"), 1):
             try:
                 if line.strip():
                     records.append((f"line {i}", json.loads(line)))
-            except (ValueError, RecursionError) as wrong:
+            except (ValueError, RecursionError) as wrong:  # ValueError also for bytes that are not UTF-8
                 skipped.append(Skipped(f"line {i}", f"no JSON: {wrong}"))
     skipped += [Skipped(row, "no JSON object {...}") for row, value in records if not isinstance(value, dict)]
     records = [(row, value) for row, value in records if isinstance(value, dict)]
