@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from crossgraft.domains import Domain, open_domain
+from crossgraft.domains.arrays import of_kind
 from crossgraft.errors import CrossgraftError, UsageError
 
 
@@ -369,6 +370,21 @@ def test_idx_finds_its_labels(tmp_path: Path, pack: Callable[[bytes], bytes]) ->
 def test_arrays_that_cannot_be_used(what: Any, says: str) -> None:
     with pytest.raises(CrossgraftError, match=says):
         open_domain(what, "it")
+
+
+def test_flat_pictures_become_pictures_where_needed() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 5))
+    flat = open_domain((pixels.reshape(3, 25) / 255, ["a", "b", None]), "it")
+    assert of_kind(flat, "vector") is flat
+    square = of_kind(flat, "image")
+    assert np.array_equal(square.read(1)[:, :, 0], pixels[1])
+    assert "5 x 5" in square.notes[0]
+    assert square.labels is flat.labels
+    for bad in (np.ones((2, 24)), -np.ones((2, 25))):
+        with pytest.raises(CrossgraftError, match="where pictures are needed"):
+            of_kind(open_domain(bad, "it"), "image")
+    with pytest.raises(CrossgraftError, match="where vectors are needed"):
+        of_kind(square, "vector")
 
 
 def test_what_is_no_domain() -> None:

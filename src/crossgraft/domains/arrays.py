@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from crossgraft.domains.digest import array_digest
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import Domain, Kind
 from crossgraft.domains.labels import labels, splits, unique_names
 from crossgraft.domains.pictures import from_array, white_of
 from crossgraft.errors import CrossgraftError, Skipped
@@ -51,6 +53,42 @@ def array_domain(
         return domain.without([(int(i), _where_not_finite(rows[i], columns)) for i in bad]) if len(bad) else domain
     reader = partial(from_array, white=white_of(values, whole=n > 1))
     return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
+
+
+def of_kind(domain: Domain, kind: Kind) -> Domain:
+    """The domain as a backbone of this kind reads it: vectors of a square length as square pictures, row by row.
+
+    Files of digits often hold flat pictures; nothing but the domain beside them tells. Raises CrossgraftError where
+    the vectors cannot be pictures, or where pictures would have to be vectors.
+    """
+    if domain.kind == kind:
+        return domain
+    if kind == "vector":
+        raise CrossgraftError(
+            f"{domain.name} holds pictures where vectors are needed", "give numeric columns or (N, D)"
+        )
+    rows = (
+        domain.inputs
+        if isinstance(domain.inputs, np.ndarray)
+        else np.stack([domain.read(i) for i in range(len(domain))])
+    )
+    side = math.isqrt(rows.shape[1])
+    if side * side != rows.shape[1] or side < 4 or rows.min(initial=0) < 0:
+        raise CrossgraftError(
+            f"{domain.name} holds vectors of {rows.shape[1]} values where pictures are needed",
+            "give pictures, or (N, H, W) arrays",
+        )
+    return replace(
+        domain,
+        kind="image",
+        inputs=rows.reshape(-1, side, side),
+        reader=partial(from_array, white=white_of(rows, whole=True)),
+        digester=array_digest,
+        notes=(
+            *domain.notes,
+            f"{domain.name}: vectors of {side * side} values were taken as pictures of {side} x {side}",
+        ),
+    )
 
 
 def as_array(values: Any) -> np.ndarray:
