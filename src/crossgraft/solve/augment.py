@@ -1,0 +1,98 @@
+"""Augmentations of a batch, drawn from a generator: NHWC in 0..255 to the same, uint8 or float32.
+
+Each draws per example, and applies all of it in one pass of `grid_sample`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.errors import UsageError, nearest
+from crossgraft.solve.batches import Augment
+
+SMALL = 64  # side in pixels up to which grey pictures are taken for characters
+LOOKED_AT = 8
+
+
+def augmentation_for(name: str, domain: Domain) -> Augment | None:
+    """The augmentation of a name; "auto": digits for small grey pictures, photos for others. None for vectors."""
+    if name not in ("auto", "none", *AUGMENTATIONS):
+        raise UsageError(
+            f"unknown augmentation {name!r}",
+            nearest(name, list(AUGMENTATIONS)) or f"give auto, none, {', '.join(AUGMENTATIONS)}",
+        )
+    if domain.kind == "vector" or name == "none":
+        return None
+    return AUGMENTATIONS[("digits" if _characters(domain) else "photos") if name == "auto" else name]
+
+
+def _characters(domain: Domain) -> bool:
+    """Whether the first pictures are all small and grey, where left and right matter."""
+    for i in range(min(len(domain), LOOKED_AT)):
+        try:
+            picture = domain.read(i)
+        except Unreadable:
+            continue
+        if max(picture.shape[:2]) > SMALL or (picture != picture[..., :1]).any():
+            return False
+    return True
+
+
+def digits(values: Tensor, draw: Generator) -> Tensor:
+    """Shift to a tenth, rotation to 12 degrees, scale and stretch 0.85 to 1.15, shear to 0.15; never flipped."""
+    n = len(values)
+    angle, shear = _between(n, 12 * math.pi / 180, draw), _between(n, 0.15, draw)
+    width, height = 1 + _between(n, 0.15, draw), 1 + _between(n, 0.15, draw)
+    x, y = _between(n, 0.2, draw), _between(n, 0.2, draw)  # the grid spans 2
+    cos, sin = angle.cos(), angle.sin()
+    rows = [width * cos, width * (shear * cos - sin), x, height * sin, height * (shear * sin + cos), y]
+    return _warp(values.float(), torch.stack(rows, 1).view(n, 2, 3))
+
+
+def photos(values: Tensor, draw: Generator) -> Tensor:
+    """A crop of half to all of the area, sides 3:4 to 4:3; a flip or none; brightness and contrast 0.8 to 1.2."""
+    n = len(values)
+    area, ratio = 0.75 + _between(n, 0.25, draw), (_between(n, math.log(4 / 3), draw)).exp()
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    x, y = (1 - width) * _between(n, 1, draw), (1 - height) * _between(n, 1, draw)
+    flip = torch.randint(0, 2, (n,), generator=draw) * 2.0 - 1
+    none = torch.zeros(n)
+    cropped = _warp(values.float(), torch.stack([width * flip, none, x, none, height, y], 1).view(n, 2, 3))
+    contrast, brightness = (1 + _between(n, 0.2, draw).view(n, 1, 1, 1) for _ in range(2))
+    mean = cropped.mean((1, 2, 3), keepdim=True)
+    return cropped.mul_(contrast).add_(mean * (brightness - contrast)).clamp_(0, 255)
+
+
+def aerial(values: Tensor, draw: Generator) -> Tensor:
+    """One of the eight flips and right-angle turns of a square; of an oblong, one of the four that keep its shape."""
+    square = values.shape[1] == values.shape[2]
+    code = torch.randint(0, 8 if square else 4, (len(values),), generator=draw)
+    result = values.clone()
+    for c in range(1, 8 if square else 4):
+        at = (code == c).nonzero().flatten()
+        if len(at):
+            chosen = values[at]
+            chosen = chosen.flip([d for d, bit in ((1, 1), (2, 2)) if c & bit]) if c & 3 else chosen
+            result[at] = chosen.transpose(1, 2) if c & 4 else chosen
+    return result
+
+
+AUGMENTATIONS: dict[str, Augment] = {"digits": digits, "photos": photos, "aerial": aerial}
+
+
+def _between(n: int, most: float, draw: Generator) -> Float[Tensor, " n"]:
+    """Uniform in -most..most."""
+    return (torch.rand(n, generator=draw) * 2 - 1) * most
+
+
+def _warp(values: Float[Tensor, "B H W C"], affine: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B H W C"]:
+    """Bilinear; what lies outside repeats the border."""
+    pictures = values.permute(0, 3, 1, 2)
+    grid = F.affine_grid(affine, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)

@@ -1,0 +1,108 @@
+"""What a step reads: a pure function of (seed, use, step), so that a checkpoint needs no random state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from crossgraft.seeds import rng, seed_for
+from crossgraft.tasks import MISSING
+
+Augment = Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """values as the net takes them, labels (B,) long, soft (B, k) with mixup."""
+
+    values: Tensor
+    labels: Tensor
+    soft: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        if device.type == "cpu":
+            return self
+        soft = None if self.soft is None else self.soft.to(device, non_blocking=True)
+        return Batch(self.values.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), soft)
+
+
+@dataclass(eq=False)
+class Stream:
+    """The training examples of one domain.
+
+    values      (N, H, W, C) uint8 or (N, D) float32
+    labels      (N,) positions within the domain's own classes, -1 where missing
+    batch_size  of all processes together; with fewer examples a batch is the whole set once
+    augment     a batch and a generator to a batch
+
+    Every epoch is a permutation of its own, and batches run on from one epoch into the next.
+
+    >>> stream = Stream(np.zeros((5, 2), np.float32), np.arange(5), 2)
+    >>> sorted(np.concatenate([stream.rows(0, "target", t) for t in range(5)]).tolist())
+    [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    """
+
+    values: Shaped[np.ndarray, "N ..."]
+    labels: Int[np.ndarray, " N"]
+    batch_size: int
+    augment: Augment | None = None
+    _orders: dict[tuple[int, str, int], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def rows(self, seed: int, use: str, step: int) -> Int[np.ndarray, " B"]:
+        """The rows that step `step` (from 0) reads."""
+        n = len(self.labels)
+        size = min(self.batch_size, n)
+        start = step * size
+        epochs = range(start // n, (start + size - 1) // n + 1)
+        joined = np.concatenate([self._order(seed, use, e) for e in epochs])
+        return joined[start - epochs[0] * n :][:size]
+
+    def _order(self, seed: int, use: str, epoch: int) -> np.ndarray:
+        key = (seed, use, epoch)
+        if key not in self._orders:
+            while len(self._orders) >= 2:  # a step never looks further back than the epoch before
+                del self._orders[next(iter(self._orders))]
+            self._orders[key] = rng(seed, f"{use}/epoch{epoch}").permutation(len(self.labels))
+        return self._orders[key]
+
+    def batch(
+        self, seed: int, use: str, step: int, classes: int, *, mixup: float = 0.0, rank: int = 0, ranks: int = 1
+    ) -> Batch:
+        """The batch of a step; one process of several takes every `ranks`-th row of it, from row `rank`.
+
+        mixup  alpha: x = m x_i + (1 - m) x_j and the same of the labels, m from Beta(alpha, alpha) for each example and
+               j another row of the batch (Zhang et al., ICLR 2018); where one of the two has no label, neither has x
+        """
+        rows = self.rows(seed, use, step)
+        if len(rows) >= ranks > 1:
+            rows = rows[rank::ranks]
+        values, labels = torch.from_numpy(self.values[rows]), torch.from_numpy(self.labels[rows])
+        use = f"{use}/{rank}" if rank else use
+        if self.augment is not None:
+            values = self.augment(values, Generator().manual_seed(seed_for(seed, f"{use}/augment{step}")))
+        if mixup <= 0:
+            return Batch(values, labels)
+        draw = rng(seed, f"{use}/mixup{step}")
+        m = torch.from_numpy(draw.beta(mixup, mixup, len(rows)).astype(np.float32))
+        other = torch.from_numpy(draw.permutation(len(rows)))
+        wide = m.view(-1, *[1] * (values.ndim - 1))
+        one_hot = F.one_hot(labels.clamp(min=0), classes).float()
+        return Batch(
+            wide * values + (1 - wide) * values[other],
+            torch.where(labels[other] == MISSING, MISSING, labels),
+            m[:, None] * one_hot + (1 - m[:, None]) * one_hot[other],
+        )
+
+    def class_weights(self, classes: int) -> Tensor:
+        """w_c = n / (k n_c) over the k classes that have an example, 0 for the others."""
+        counts = np.bincount(self.labels[self.labels != MISSING], minlength=classes)
+        present = max(int((counts > 0).sum()), 1)
+        weights = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
+        return torch.from_numpy(weights.astype(np.float32))

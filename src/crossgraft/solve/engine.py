@@ -1,0 +1,161 @@
+"""Device, precision, optimiser and processes: what accelerate does for the loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from crossgraft.errors import UsageError
+from crossgraft.solve.batches import Stream
+from crossgraft.solve.net import Net
+from crossgraft.solve.schedules import Phase, Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of the gradient loop.
+
+    lr                largest learning rate; parts multiply it by their rate
+    warmup            share of the steps in which it rises in a line
+    cosine            whether it then falls to 0 as a cosine, or stays
+    weight_decay      of AdamW (Loshchilov and Hutter, ICLR 2019), on matrices and kernels only
+    clip              largest norm of the gradient
+    class_weights     "balanced": n / (k n_c) in each domain
+    mixup             alpha, 0 for none
+    eval_every        steps between evaluations
+    patience          evaluations without a better one before the training stops
+    selection         what the rule behind `evaluate` is called
+    log_every         steps between logged rows; about fifty of a training by default
+    checkpoint_every  seconds between checkpoints, which are written at logged steps
+    """
+
+    lr: float = 1e-3
+    steps: int = 300
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    cosine: bool = True
+    clip: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    mixup: float = 0.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    eval_every: int = 50
+    patience: int = 5
+    selection: str = "held_out"
+    log_every: int | None = None
+    checkpoint_every: float = 60.0
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of step `step`, from 0, of `total`.
+
+        >>> [round(Settings(lr=1.0, warmup=0.5).rate(t, 4), 3) for t in range(4)]
+        [0.5, 1.0, 0.75, 0.25]
+        """
+        rising = math.ceil(self.warmup * total)
+        if step < rising:
+            return self.lr * (step + 1) / rising
+        if not self.cosine:
+            return self.lr
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rising + 0.5 * (rising > 0)) / max(total - rising, 1)))
+
+
+class Engine:
+    """One net on its device with its optimiser. With several processes, gradients are means over them."""
+
+    def __init__(self, net: Net, stages: Sequence[Stage], settings: Settings) -> None:
+        phases = [phase for stage in stages for phase in stage.phases]
+        for phase in phases:
+            if not phase.objective.active:
+                raise UsageError(
+                    f"objective {phase.objective} has no term with a weight above 0", "give one of its terms a weight"
+                )
+        AcceleratorState._reset_state()  # precision is a choice of each training, not of the process
+        several = DistributedDataParallelKwargs(find_unused_parameters=any(len(s.phases) > 1 for s in stages))
+        try:
+            self.accelerator = Accelerator(mixed_precision=settings.precision, kwargs_handlers=[several])
+        except ValueError as wrong:
+            raise UsageError(f"precision {settings.precision}: {wrong}", "use no or bf16") from None
+        self.settings, self.device = settings, self.accelerator.device
+        self.net = net.to(self.device)
+        self.model: nn.Module = net
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.share = {"rank": rank, "ranks": ranks}
+        used = {part for phase in phases for part in phase.rates}
+        groups: list[dict[str, Any]] = [
+            {"params": chosen, "part": part, "weight_decay": settings.weight_decay if decays else 0.0}
+            for part, parameters in net.parts().items()
+            for decays in (True, False)  # biases and the weights of normalisation are not decayed
+            if part in used and (chosen := [p for p in parameters if (p.ndim > 1) == decays])
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.lr, fused=self.device.type in ("cpu", "cuda"))
+        if self.accelerator.scaler is not None:
+            self.stepper = self.accelerator.prepare_optimizer(self.optimiser)
+        else:
+            self.stepper = self.optimiser
+        self.learned: list[nn.Parameter] = []
+
+    def options(self, stream: Stream, classes: int) -> Mapping[str, Any]:
+        """The options of a domain's terms."""
+        options: dict[str, Any] = {"label_smoothing": self.settings.label_smoothing}
+        if self.settings.class_weights == "balanced":
+            options["class_weights"] = stream.class_weights(classes).to(self.device)
+        return options
+
+    def begin(self, stage: Stage) -> None:
+        """Let the parts of a stage learn, and no other."""
+        parts = {part for phase in stage.phases for part in phase.rates}
+        self.net.learn(parts)
+        self.learned = [p for p in self.net.parameters() if p.requires_grad]
+        if self.share["ranks"] > 1:
+            self.model = self.accelerator.prepare_model(self.net)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The precision of the forward pass."""
+        context: AbstractContextManager[None] = self.accelerator.autocast()
+        return context
+
+    def descend(self, loss: Tensor, phase: Phase, rate: float) -> None:
+        """One step of AdamW on the parts of a phase."""
+        self.accelerator.backward(loss)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * phase.rates.get(group["part"], 0.0)
+            if group["part"] not in phase.rates:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        self.accelerator.clip_grad_norm_(self.learned, self.settings.clip)
+        self.stepper.step()
+        self.optimiser.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a later process needs to go on: weights, and the optimiser's moments."""
+        moments = self.optimiser.state_dict()["state"]
+        flat = {f"optimiser/{i}/{name}": t for i, state in moments.items() for name, t in state.items()}
+        return {f"net/{name}": t for name, t in self.net.state_dict().items()} | flat
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Back to what `tensors` gave."""
+        self.net.load_state_dict(under("net/", tensors))
+        own = self.optimiser.state_dict()
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in under("optimiser/", tensors).items():
+            i, _, name = key.partition("/")
+            # The fused step walks raw memory: moments must lie as their parameter does.
+            like = parameters[int(i)]
+            laid = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            state.setdefault(int(i), {})[name] = laid
+        self.optimiser.load_state_dict(own | {"state": state})
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

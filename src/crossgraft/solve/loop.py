@@ -1,0 +1,87 @@
+"""The one gradient loop. It reads stages and phases and knows no method by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crossgraft.objective.methods import domains_of, evaluate_terms
+from crossgraft.objective.views import View
+from crossgraft.progress import bar
+from crossgraft.seeds import seed_for
+from crossgraft.solve.batches import Augment, Stream
+from crossgraft.solve.engine import Engine, Settings
+from crossgraft.solve.keeper import Keeper, Trained
+from crossgraft.solve.net import Net
+from crossgraft.solve.schedules import Stage
+
+__all__ = ["Augment", "Settings", "Stream", "Trained", "train"]
+
+
+def train(
+    net: Net,
+    stages: Sequence[Stage],
+    streams: Mapping[str, Stream],
+    settings: Settings,
+    *,
+    seed: int,
+    use: str,
+    evaluate: Callable[[Net], float] | None = None,
+    checkpoint: Path | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
+) -> Trained:
+    """Train a net in place and say how it went.
+
+    streams     examples by domain; only domains with an active term are read
+    seed, use   all randomness is a function of these and of the step
+    evaluate    held-out cross-entropy of the net, lower is better: stops early, and the best weights are kept
+    checkpoint  continued where it exists, loaded where it is done, written every `settings.checkpoint_every` seconds
+    log         takes {"phase", "step", "lr", "objective", "terms": {term: nats}}, means since the row before, and
+                {"phase", "step", "evaluation"}
+
+    Raises CrossgraftError where a term is no longer finite (the last checkpoint stands), and where a checkpoint
+    cannot be written or belongs to another training.
+    """
+    total = sum(stage.steps for stage in stages)
+    engine = Engine(net, stages, settings)
+    options = {d: engine.options(stream, net.classes[d]) for d, stream in streams.items()}
+    keeper = Keeper(
+        engine, stages, streams, settings, name=f"{seed}/{use}", evaluate=evaluate, checkpoint=checkpoint, log=log
+    )
+    if keeper.step == 0 and not keeper.done:
+        keeper.judge(stages[0])
+    first = 0
+    with bar(use, total) as advance:
+        advance(keeper.step)
+        for stage in stages:
+            last = first + stage.steps
+            if keeper.step < last:
+                engine.begin(stage)
+            for step in range(keeper.step, last):
+                if keeper.done or keeper.stopped:
+                    break
+                phase = stage.phases[(step - first) % len(stage.phases)]
+                torch.manual_seed(seed_for(seed, f"{use}/step{step}"))
+                batches = {
+                    d: streams[d]
+                    .batch(seed, f"{use}/{d}", step, net.classes[d], mixup=settings.mixup, **engine.share)
+                    .to(engine.device)
+                    for d in domains_of(phase.objective)
+                }
+                with engine.autocast():
+                    outputs = engine.model({d: batch.values for d, batch in batches.items()})
+                views = {
+                    d: View(outputs[d][0], outputs[d][1], batch.labels, batch.soft) for d, batch in batches.items()
+                }
+                values = evaluate_terms(phase.objective, views, options)
+                rate = settings.rate(step, total)
+                engine.descend(
+                    sum((t.weight * values[t.key] for t in phase.objective.active), torch.zeros(())), phase, rate
+                )
+                keeper.note(stage, phase, step + 1, rate, values, ends=step + 1 == last)
+                advance(1)
+            first = last
+    return keeper.finish()

@@ -1,0 +1,162 @@
+"""Backbone and head as one module. The one place that says what batch normalisation does.
+
+**Batch normalisation.** In transfer, the statistics of BatchNorm layers are not updated and not taken from the batch:
+source and target pass the same fixed statistics, so the function that is trained is the function that is used, at any
+batch size. They learn only in step 1, where a network that is not pretrained is trained (`learn_statistics=True`).
+The affine weights of such a layer learn when its group does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.solve.schedules import HEAD
+
+
+class Net(nn.Module):
+    """f(x) = features(x) @ W + b, with one head over the union of the classes, (D, U); a domain sees its own columns.
+
+    columns           columns of the head by domain
+    seed              of the head's first weights, uniform in +-1/sqrt(D)
+    learn_statistics  whether BatchNorm statistics learn, see above
+
+    Pictures come as (B, H, W, C) in 0..255, uint8 or float, and are normalised inside; vectors as float (B, D_in).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        columns: Mapping[str, Int[np.ndarray, " k"]],
+        n_columns: int,
+        seed: int,
+        *,
+        learn_statistics: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.learn_statistics = backbone, learn_statistics
+        self.layers, self.linear = backbone.module, nn.Linear(backbone.dim, n_columns)
+        draw = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.linear.parameters():
+                parameter.uniform_(-(backbone.dim**-0.5), backbone.dim**-0.5, generator=draw)
+        # None where a domain sees the whole head in its order: nothing is gathered then.
+        self.columns: dict[str, Tensor | None] = {
+            d: None if np.array_equal(c, np.arange(n_columns)) else torch.as_tensor(np.asarray(c))
+            for d, c in columns.items()
+        }
+        self.classes = {d: len(c) for d, c in columns.items()}
+        if backbone.kind == "image":
+            self.layers.to(memory_format=torch.channels_last)
+        if (preprocess := backbone.preprocess) is not None:
+            mean, std = (
+                torch.tensor(preprocess.mean[: preprocess.channels]),
+                torch.tensor(preprocess.std[: preprocess.channels]),
+            )
+            self.register_buffer("scale", (1 / (255 * std)).view(1, -1, 1, 1), persistent=False)
+            self.register_buffer("shift", (-mean / std).view(1, -1, 1, 1), persistent=False)
+        self.learning: frozenset[str] = frozenset(name for name, _ in backbone.groups) | {HEAD}
+
+    def forward(self, batches: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Features (B, D) and logits over its columns (B, k), of each domain, in one pass through the layers."""
+        parts = list(batches.values())
+        features = self.features(parts[0] if len(parts) == 1 else torch.cat(parts))
+        split = torch.split(features, [len(part) for part in parts])
+        return {d: (f, self.logits(f, d)) for d, f in zip(batches, split, strict=True)}
+
+    def features(self, values: Tensor) -> Tensor:
+        """What the head reads, (B, D)."""
+        if values.ndim == 4:  # a permuted NHWC batch is channels-last already: nothing is copied
+            values = values.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        features: Tensor = self.layers(values)
+        return features
+
+    def logits(self, features: Tensor, domain: str) -> Tensor:
+        """(B, k) over the columns of a domain."""
+        columns = self.columns[domain]
+        if columns is None:
+            logits: Tensor = self.linear(features)
+            return logits
+        columns = columns.to(features.device)
+        return F.linear(features, self.linear.weight[columns], self.linear.bias[columns])
+
+    def group_of(self, name: str) -> str | None:
+        """The layer group of a parameter or module of the backbone, by the prefixes of `backbone.groups`."""
+        for group, prefixes in self.backbone.groups:
+            if any(name == p or name.startswith(p if p.endswith(".") or not p else f"{p}.") for p in prefixes):
+                return group
+        return None
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of each layer group and of the head."""
+        parts: dict[str, list[nn.Parameter]] = {name: [] for name, _ in self.backbone.groups}
+        for name, parameter in self.layers.named_parameters():
+            group = self.group_of(name)
+            assert group is not None, f"parameter {name} of backbone {self.backbone.name} is in no layer group"
+            parts[group].append(parameter)
+        return parts | {HEAD: list(self.linear.parameters())}
+
+    def learn(self, parts: Collection[str]) -> Net:
+        """Let these parts learn, and no other; parts that do not learn are in inference mode (dropout, statistics)."""
+        self.learning = frozenset(parts)
+        for part, parameters in self.parts().items():
+            for parameter in parameters:
+                parameter.requires_grad_(part in self.learning)
+        return self.train()
+
+    def train(self, mode: bool = True) -> Net:
+        """Training mode for what learns."""
+        super().train(mode)
+        if not mode:
+            return self
+        moves = bool(self.learning - {HEAD})
+        for name, module in self.layers.named_modules():
+            group = self.group_of(name) if name else None
+            module.training = moves if group is None else group in self.learning
+            if isinstance(module, _BatchNorm) and not self.learn_statistics:
+                module.training = False
+        return self
+
+    def set_head(self, weight: Float[np.ndarray, "D U"], bias: Float[np.ndarray, " U"]) -> None:
+        """Copy a head in."""
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.as_tensor(np.asarray(weight).T))
+            self.linear.bias.copy_(torch.as_tensor(np.asarray(bias)))
+
+    def head(self) -> tuple[Float[np.ndarray, "D U"], Float[np.ndarray, " U"]]:
+        """The head as arrays of their own."""
+        weight, bias = (p.detach().cpu().numpy() for p in (self.linear.weight, self.linear.bias))
+        return weight.T.copy(), bias.copy()
+
+    def log_probabilities(
+        self, values: Shaped[np.ndarray, "N ..."], domain: str, batch_size: int = 256
+    ) -> Float[np.ndarray, "N k"]:
+        """log p(y|x) over the classes of a domain, float64, in inference mode."""
+        return self._infer(values, batch_size, lambda f: self.logits(f, domain).double().log_softmax(1))
+
+    def embed(self, values: Shaped[np.ndarray, "N ..."], batch_size: int = 256) -> Float[np.ndarray, "N D"]:
+        """Features, float32, in inference mode."""
+        return self._infer(values, batch_size, lambda f: f.float())
+
+    def _infer(self, values: np.ndarray, batch_size: int, last: Callable[[Tensor], Tensor]) -> np.ndarray:
+        was, device = self.training, self.linear.weight.device
+        self.eval()
+        try:
+            with torch.inference_mode():
+                batches = (
+                    torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size]))
+                    for i in range(0, max(len(values), 1), batch_size)
+                )
+                return torch.cat([last(self.features(batch.to(device))).cpu() for batch in batches]).numpy()
+        finally:
+            self.train(was)

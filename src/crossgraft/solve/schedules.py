@@ -1,0 +1,86 @@
+"""Which layers learn, when and at what rate: schedules as stages, each a cycle of phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.errors import UsageError, nearest
+from crossgraft.objective.algebra import Objective
+
+if TYPE_CHECKING:
+    from crossgraft.solve.loop import Settings
+
+HEAD = "head"
+DECAY = 1 / 2.6  # rate of a layer group over that of the next one towards the output (Howard and Ruder, ACL 2018)
+LOWEST = 0.01  # rate of the first group over the head's, however many groups there are
+SCHEDULES = ("frozen", "lp_ft", "gradual", "full", "from_nothing")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step: its objective, and the parts that learn in it with their multiples of the learning rate."""
+
+    objective: Objective
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of `steps` steps that go through the phases in turn."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    steps: int
+
+
+def layer_rates(backbone: Backbone) -> dict[str, float]:
+    """Multiples of the learning rate by part: 1 for the head, and DECAY less for each group towards the input."""
+    names = [name for name, _ in backbone.groups]
+    decay = max(DECAY, LOWEST ** (1 / max(len(names), 1)))
+    return {name: decay ** (len(names) - i) for i, name in enumerate(names)} | {HEAD: 1.0}
+
+
+def plan(
+    schedule: str, objective: Objective, backbone: Backbone, settings: Settings, *, head_is_solved: bool
+) -> list[Stage]:
+    """The stages of a schedule; `settings.steps` in all. Raises UsageError on an unknown name.
+
+    frozen        the head alone. Convex: the caller may solve it instead
+    lp_ft         the head first (a third of the steps, none where it is solved), then everything, earlier layers at
+                  lower rates (Kumar et al., ICLR 2022)
+    gradual       the head, then one more group in every stage from the output to the input (Howard and Ruder, ACL 2018)
+    full          everything from the start, earlier layers at lower rates
+    from_nothing  everything at one rate, for a network that knows nothing yet
+    """
+    rates, steps = layer_rates(backbone), settings.steps
+    head = {HEAD: 1.0}
+    if schedule == "frozen":
+        parts = [("frozen", head, steps)]
+    elif schedule == "lp_ft":
+        first = 0 if head_is_solved else steps // 3
+        parts = [("head", head, first), ("all", rates, steps - first)]
+    elif schedule == "gradual":
+        names = [name for name, _ in backbone.groups]
+        starts = list(range(len(names) - head_is_solved, -1, -1)) or [0]
+        shares = [steps // len(starts) + (i >= len(starts) - steps % len(starts)) for i in range(len(starts))]
+        parts = [
+            (
+                f"from {names[start]}" if start < len(names) else HEAD,
+                {n: rates[n] for n in [*names[start:], HEAD]},
+                share,
+            )
+            for start, share in zip(starts, shares, strict=True)
+        ]
+    elif schedule == "full":
+        parts = [("all", rates, steps)]
+    elif schedule == "from_nothing":
+        parts = [("all", dict.fromkeys(rates, 1.0), steps)]
+    else:
+        raise UsageError(
+            f"unknown schedule {schedule!r}",
+            nearest(schedule, list(SCHEDULES)) or f"the schedules are {', '.join(SCHEDULES)}",
+        )
+    return [Stage(name, (Phase(objective, part),), share) for name, part, share in parts if share > 0]
