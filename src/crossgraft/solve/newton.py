@@ -26,7 +26,7 @@ class Rows:
     x: Float[np.ndarray, "N D"]
     z0: Array | None  # (k, N)
     label: Int[np.ndarray, " N"]
-    w: Float[np.ndarray, " N"]
+    w: Array  # (N,), or (B, N) where every problem of the batch weighs the rows in its own way
     columns: Int[np.ndarray, " k"]
     smoothing: float = 0.0
 
@@ -34,6 +34,10 @@ class Rows:
         """The same rows in another precision."""
         z0 = None if self.z0 is None else self.z0.astype(dtype)
         return replace(self, x=self.x.astype(dtype, copy=False), z0=z0, w=self.w.astype(dtype))
+
+    def only(self, active: Bool[np.ndarray, " B"]) -> Rows:
+        """The rows as the active problems of a batch weigh them."""
+        return self if self.w.ndim == 1 or active.all() else replace(self, w=self.w[active])
 
     def logits(self, v: Float[np.ndarray, "B U D"]) -> Float[np.ndarray, "B k N"]:
         """V X' in this part's columns, without the prior."""
@@ -60,20 +64,22 @@ class Rows:
         np.exp(p, out=p)
         total = p.sum(axis=1)
         p /= total[:, None]
-        return np.asarray((np.log(total) - fit).astype(np.float64) @ self.w.astype(np.float64)), p
+        each = (np.log(total) - fit).astype(np.float64)
+        w = self.w.astype(np.float64)
+        return np.asarray(each @ w if w.ndim == 1 else (each * w).sum(axis=1)), p
 
     def residual(self, p: Float[np.ndarray, "B k N"]) -> Float[np.ndarray, "B k N"]:
         """w (p - q): the derivative of the weighted cross-entropy by the logits."""
         e = p - self.smoothing / p.shape[1] if self.smoothing else p.copy()
         e[:, self.label, np.arange(len(self.label))] -= 1 - self.smoothing
-        e *= self.w
+        e *= self.w if self.w.ndim == 1 else self.w[:, None]
         return np.asarray(e)
 
     def curve(self, p: Float[np.ndarray, "B k N"], t: Float[np.ndarray, "B k N"]) -> Float[np.ndarray, "B k N"]:
         """w (diag(p) - p p') t, row by row."""
         e = p * t
         e -= p * e.sum(axis=1, keepdims=True)
-        e *= self.w
+        e *= self.w if self.w.ndim == 1 else self.w[:, None]
         return np.asarray(e)
 
 
@@ -89,7 +95,7 @@ class Preconditioner:
         seen = np.zeros((n_columns, len(parts)), dtype=bool)
         for i, r in enumerate(parts):
             seen[r.columns, i] = True
-        thin = inverse_cost(parts) <= 4
+        thin = inverse_cost(parts) <= CHEAP
         half = [[_half(r, q) for q in p] for r, p in zip(parts, probs, strict=True)]
         self.groups: list[tuple[slice | Array, Array, Array | None]] = []
         for pattern in np.unique(seen, axis=0):
@@ -106,15 +112,25 @@ class Preconditioner:
         """Apply to the active ridges, up to a factor of each."""
         out = r.copy()
         for at, m, shrink in self.groups:
-            m = m if active.all() else m[active]
+            m = m if len(m) == 1 or active.all() else m[active]
             if shrink is None:
                 out[:, at] = np.matmul(r[:, at], m)
             else:
-                out[:, at] += np.matmul(np.matmul(r[:, at], m) * shrink[active][:, None], m.transpose(0, 2, 1))
+                shrink = shrink if len(shrink) == 1 else shrink[active]
+                out[:, at] += np.matmul(np.matmul(r[:, at], m) * shrink[:, None], m.transpose(0, 2, 1))
         return out
+
+    def near(self, x: Float[np.ndarray, "n D"], column: int, b: int) -> Float[np.ndarray, "n D"]:
+        """Apply to rows of features as to the gradient of one column, for ridge b."""
+        for at, m, shrink in self.groups:
+            if isinstance(at, slice) or column in at:
+                return np.asarray(x @ m[b] if shrink is None else x + ((x @ m[b]) * shrink[b]) @ m[b].T)
+        return x
 
 
 RANK = 96
+CHEAP = 8  # an inverse may cost so many steps of conjugate gradients
+FORCE = 0.1  # how far a Newton step is solved: the squared preconditioned residual that is left
 
 
 def inverse_cost(parts: list[Rows]) -> float:
@@ -178,29 +194,31 @@ def minimise(
     v: Float[np.ndarray, "B U D"],
     tolerance: float,
     preconditioner: Preconditioner | None = None,
-    max_steps: int = 100,
+    keep: bool = False,
 ) -> Result:
     """Minimise sum of weighted cross-entropies + ridge/2 |V|^2 for every ridge at once.
 
-    A ridge is done when |g|^2/(2 ridge), which bounds what is left, or a tenth of the Newton decrement, which estimates it
-    more closely where the ridge is weak, is below the tolerance.
+    A ridge is done when |g|^2/(2 ridge), which bounds what is left, is below the tolerance, or when a full Newton step,
+    which leaves about a tenth of what it promised, promised less than ten times the tolerance: the bound is loose where
+    the ridge is weak. `keep` keeps the preconditioner that was given.
     """
     dtype, eps = v.dtype, float(np.finfo(v.dtype).eps)
     cost = inverse_cost(parts)
-    worth = cost if cost <= 4 else RANK / max(len(r.columns) for r in parts) / 2
+    worth = np.inf if keep else 4 * (cost if cost <= CHEAP else RANK / max(len(r.columns) for r in parts) / 2)
     zs = [r.logits(v) for r in parts]
     f, g, ps = _evaluate(parts, zs, v, ridges)
     done, good = np.zeros(len(ridges), dtype=bool), np.zeros(len(ridges), dtype=bool)
     spent, iterations = np.inf if preconditioner is None else 0.0, 0
-    for _ in range(max_steps):
+    for _ in range(100):
         good |= _dot(g, g) / (2 * ridges) <= tolerance
         done |= good
         if done.all():
             break
         act = ~done
+        mine = [r.only(act) for r in parts]
         if preconditioner is None or spent > worth:
             preconditioner, spent = Preconditioner(parts, n_columns, ridges, ps), 0.0
-        step, zd, count = _newton_step(parts, ps, g, act, ridges, preconditioner)
+        step, zd, count = _newton_step(mine, ps, g, act, ridges, preconditioner)
         iterations, spent = iterations + count, spent + count
         slope = _dot(g[act], step)
         vv, vs, ss = _dot(v[act], v[act]), _dot(v[act], step), _dot(step, step)
@@ -209,7 +227,7 @@ def minimise(
         for _ in range(40):
             move = t.astype(dtype)[:, None, None]
             trial = [z[act] + move * s for z, s in zip(zs, zd, strict=True)]
-            losses = [r.loss(z) for r, z in zip(parts, trial, strict=True)]
+            losses = [r.loss(z) for r, z in zip(mine, trial, strict=True)]
             new = sum((a for a, _ in losses), 0.5 * ridges[act] * (vv + 2 * t * vs + t**2 * ss))
             waiting = ~(new <= base + 1e-4 * t * slope)
             if not waiting.any():
@@ -219,12 +237,12 @@ def minimise(
             t[waiting] = 0
             move = t.astype(dtype)[:, None, None]
             trial = [z[act] + move * s for z, s in zip(zs, zd, strict=True)]
-            losses = [r.loss(z) for r, z in zip(parts, trial, strict=True)]
+            losses = [r.loss(z) for r, z in zip(mine, trial, strict=True)]
         v[act] += move * step
         f[act] = sum((a for a, _ in losses), 0.5 * ridges[act] * _dot(v[act], v[act]))
         g[act] = v[act] * ridges[act].astype(dtype)[:, None, None]
         part_g = g[act]
-        for r, z, p, zn, (_, pn) in zip(parts, zs, ps, trial, losses, strict=True):
+        for r, z, p, zn, (_, pn) in zip(mine, zs, ps, trial, losses, strict=True):
             z[act], p[act] = zn, pn
             r.back(r.residual(pn), part_g)
         g[act] = part_g
@@ -260,7 +278,7 @@ def _newton_step(
     s, zs = np.zeros_like(res), [np.zeros_like(p) for p in ps]
     way = precondition(res, act)
     rz = _dot(res, way)
-    goal = np.maximum(0.01 * rz, 1e-30)
+    goal = np.maximum(FORCE * rz, 1e-30)
     count, limit = 0, 200
     while count < limit:
         count += 1

@@ -1,0 +1,116 @@
+"""Leaving one target row out, without refitting: the formula, and the refits that check it.
+
+The formula is one Newton step from the optimum (Rad and Maleki, JRSS-B 2020). With g_i = w_i (p_i - q_i),
+A_i = w_i (diag(p_i) - p_i p_i'), H the Hessian of the objective and B_i = (x_i' (x) I) H^-1 (x_i (x) I):
+
+    z_-i = z_i + B_i (I - A_i B_i)^-1 g_i
+
+w_i is the weight of row i in the objective. The others keep theirs: left out means that its term is gone, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.solve.newton import Array, Preconditioner, Rows, minimise
+
+WIDEST = 1200  # rows and columns of the Hessian that one group of target rows may need
+
+
+def formula(
+    parts: Sequence[Rows],
+    n_columns: int,
+    ridge: float,
+    v: Float[np.ndarray, "U D"],
+    probs: Sequence[Float[np.ndarray, "k N"]],
+    which: Int[np.ndarray, " m"],
+    preconditioner: Preconditioner | None,
+    b: int,
+) -> Float[np.ndarray, "m k"]:
+    """Logits of rows `which` of the first part, each without its own label.
+
+    H is inverted on the features that move those rows: the preconditioner applied to them (Galerkin), the error of which
+    is of second order; on all features where that is no larger.
+    """
+    target, d = parts[0], parts[0].x.shape[1]
+    seen = np.unique(np.concatenate([r.columns for r in parts]))
+    group = d if d * len(seen) <= WIDEST else max(4, WIDEST // len(seen))
+    out = np.empty((len(which), len(target.columns)))
+    for i in range(0, len(which), group):
+        some = which[i : i + group]
+        x = target.x[some]
+        basis = None
+        if len(some) < d and preconditioner is not None:
+            basis = np.linalg.qr(preconditioner.near(x, int(target.columns[0]), b).T)[0]
+        p = probs[0][:, some].T.astype(np.float64)
+        z = target.logits(v[None])[0][:, some].T.astype(np.float64)
+        z += 0 if target.z0 is None else target.z0[:, some].T
+        blocks = _blocks(parts, seen, ridge, probs, x, basis)
+        w = target.w[some].astype(np.float64)
+        q = np.full_like(p, target.smoothing / p.shape[1])
+        q[np.arange(len(some)), target.label[some]] += 1 - target.smoothing
+        g = w[:, None] * (p - q)
+        a = w[:, None, None] * (p[:, :, None] * np.eye(p.shape[1]) - p[:, :, None] * p[:, None, :])
+        moved = np.linalg.solve(np.eye(p.shape[1]) - a @ blocks, g[:, :, None])
+        out[i : i + group] = z + (blocks @ moved)[:, :, 0]
+    return out
+
+
+def _blocks(
+    parts: Sequence[Rows], seen: Array, ridge: float, probs: Sequence[Array], x: Array, basis: Array | None
+) -> Float[np.ndarray, "n k k"]:
+    """B_i for each row of x, in the columns of the first part."""
+    m, u = (x.shape[1] if basis is None else basis.shape[1]), len(seen)
+    h = np.zeros((u * m, u * m), dtype=x.dtype)
+    for r, p in zip(parts, probs, strict=True):
+        f = r.x.T if basis is None else basis.T @ r.x.T
+        root = np.sqrt(r.w) * f
+        s = (p[:, None] * root).reshape(-1, root.shape[1])
+        own = np.matmul(p[:, None] * root, root.T)
+        at = np.searchsorted(seen, r.columns)
+        outer = s @ s.T
+        if len(at) == u and (at == np.arange(u)).all():
+            h -= outer
+        else:
+            index = (at[:, None] * m + np.arange(m)).ravel()
+            h[np.ix_(index, index)] -= outer
+        for c, block in zip(at, own, strict=True):
+            h[c * m : (c + 1) * m, c * m : (c + 1) * m] += block
+    h[np.diag_indices_from(h)] += ridge
+    inverse = np.linalg.inv(h).reshape(u, m, u, m)
+    at = np.searchsorted(seen, parts[0].columns)
+    inverse = inverse if len(at) == u and (at == np.arange(u)).all() else inverse[at][:, :, at]
+    k = len(at)
+    y = x if basis is None else x @ basis
+    right = (y @ inverse.transpose(1, 0, 2, 3).reshape(m, -1)).reshape(len(y), k, k, m)
+    return np.asarray(np.einsum("nabm,nm->nab", right, y), dtype=np.float64)
+
+
+def refits(
+    parts: Sequence[Rows],
+    n_columns: int,
+    ridge: float,
+    v: Float[np.ndarray, "U D"],
+    probs: Sequence[Float[np.ndarray, "k N"]],
+    which: Int[np.ndarray, " m"],
+    tolerance: float,
+) -> Float[np.ndarray, "m k"]:
+    """The same logits by solving again without each row, all rows of a group in one batch from the common optimum."""
+    target = parts[0]
+    out = np.empty((len(which), len(target.columns)))
+    size = max(1, int(8e6 / (sum(len(r.x) * len(r.columns) for r in parts) + v.size)))
+    shared = Preconditioner(list(parts), n_columns, np.array([ridge]), [p[None] for p in probs])
+    for i in range(0, len(which), size):
+        some = which[i : i + size]
+        w = np.repeat(target.w[None], len(some), axis=0)
+        w[np.arange(len(some)), some] = 0
+        rows = [replace(target, w=w), *parts[1:]]
+        start = np.repeat(v[None], len(some), axis=0)
+        found = minimise(rows, n_columns, np.full(len(some), ridge), start, tolerance, shared, keep=True)
+        z = np.einsum("bud,bd->bu", found.v[:, target.columns], target.x[some]).astype(np.float64)
+        out[i : i + size] = z if target.z0 is None else z + target.z0[:, some].T
+    return out
