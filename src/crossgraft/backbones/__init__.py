@@ -1,0 +1,78 @@
+"""Pretrained layers, and small ones to train from nothing, by name: `load`. Nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
+from crossgraft.domains.domain import Domain
+from crossgraft.errors import UsageError
+
+__all__ = ["Backbone", "Preprocess", "SourceHead", "load", "rebuild"]
+
+OWN = {"auto": ("image", "vector"), "cnn": ("image",), "mlp": ("vector",), "identity": ("vector",)}
+
+
+def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
+    """The backbone of this name for the inputs of this domain.
+
+    name     auto (pictures: EfficientNet-Lite0 from an installed package; vectors: identity), cnn, mlp, identity,
+             torchvision/NAME, or any model of timm: NAME, timm/NAME, hf_hub:USER/NAME
+    weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
+
+    Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights
+    cannot be found or do not fit.
+    """
+    if name in OWN:
+        if weights is not None:
+            raise UsageError(f"backbone {name} takes no --weights", "name the model that the file belongs to")
+        if domain.kind not in OWN[name]:
+            raise UsageError(f"backbone {name} does not read {domain.kind}s", "use --backbone auto")
+    if name == "auto":
+        name = "identity" if domain.kind == "vector" else "auto"
+    if name == "auto":
+        from crossgraft.backbones.packaged import efficientnet_lite0
+
+        return efficientnet_lite0()
+    if name in OWN:
+        from crossgraft.backbones import small
+
+        return small.for_domain(name, domain)
+    if domain.kind != "image":
+        raise UsageError(f"backbone {name} reads images, not {domain.kind}s", "use --backbone auto, mlp or identity")
+    return _published(name, weights)
+
+
+def rebuild(
+    name: str, *, preprocess: Preprocess | None, dim: int, state: Mapping[str, np.ndarray] | None = None
+) -> Backbone:
+    """The backbone of a saved model: found by its name alone, or (where `state` is given) with these weights."""
+    if name == "auto" and state is None:
+        from crossgraft.backbones.packaged import efficientnet_lite0
+
+        return efficientnet_lite0()
+    if name in OWN and name != "auto":
+        from crossgraft.backbones import small
+
+        return small.rebuilt(name, preprocess, dim, state)
+    if state is None:
+        return _published(name, None)
+    from crossgraft.backbones.weights import with_state
+
+    if name == "auto":
+        from crossgraft.backbones.packaged import efficientnet_lite0
+
+        return with_state(efficientnet_lite0(), state, preprocess)
+    return with_state(_published(name, "random"), state, preprocess)
+
+
+def _published(name: str, weights: str | None) -> Backbone:
+    if name.startswith("torchvision/"):
+        from crossgraft.backbones.torchvision_models import torchvision_model
+
+        return torchvision_model(name, weights)
+    from crossgraft.backbones.timm_models import timm_model
+
+    return timm_model(name, weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,4 +67,17 @@ class Backbone:
     @cached_property
     def module(self) -> nn.Module:
         """The layers, built when first asked for: warm features need none of them."""
-        return self.build()
+        return self._built(0)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """Layers of one's own to train: a copy of pretrained ones, else new ones drawn from `seed`."""
+        if self.pretrained:
+            return copy.deepcopy(self.module)
+        return self._built(seed)
+
+    def _built(self, seed: int) -> nn.Module:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build()
