@@ -66,9 +66,12 @@ def _blocks(
     """B_i for each row of x, in the columns of the first part."""
     m, u = (x.shape[1] if basis is None else basis.shape[1]), len(seen)
     h = np.zeros((u * m, u * m), dtype=x.dtype)
-    for r, p in zip(parts, probs, strict=True):
-        f = r.x.T if basis is None else basis.T @ r.x.T
-        root = np.sqrt(r.w) * f
+    for place, (r, p) in enumerate(zip(parts, probs, strict=True)):
+        # the target's own rows all count; of the others 16 for each feature kept are enough for their share of H
+        every = 1 if place == 0 else max(1, len(r.x) // (16 * m))
+        rows, p, w = r.x[::every], p[:, ::every], r.w[::every]
+        f = rows.T if basis is None else basis.T @ rows.T
+        root = np.sqrt(w * (r.w.sum() / max(w.sum(), np.finfo(w.dtype).tiny))) * f
         s = (p[:, None] * root).reshape(-1, root.shape[1])
         own = np.matmul(p[:, None] * root, root.T)
         at = np.searchsorted(seen, r.columns)

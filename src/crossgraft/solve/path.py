@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.solve.convex import Array, Head, Part, log_softmax, rows_of, solve, span, stacked
 from crossgraft.solve.loo import formula, refits
-from crossgraft.solve.newton import Rows, minimise
+from crossgraft.solve.newton import Preconditioner, Rows, minimise
 
 MOST = 400  # target rows that are left out in turn; their standard error is small enough
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5  # nats that a point of the grid may be above its optimum; a head that is asked for is solved further
 BATCH = 2e7  # numbers in one batch of logits
 WORK = 1e11  # multiplications that refits may take beyond the points that are chosen
 
@@ -208,6 +208,7 @@ class _Grid:
             mine = rows if joint else rows[:1]
             self.stages[joint] = span(mine) if sum(len(r.x) for r in mine) < 0.9 * d else (None, mine)
         self.points: dict[int, _Stage] = {}
+        self.old: dict[tuple[bool, int], Preconditioner] = {}
 
     def fill(self) -> None:
         """Solve from the largest lambda down, each from the one before; the formula at every point."""
@@ -237,8 +238,12 @@ class _Grid:
         size = max(1, int(BATCH / max(p[0].size for p in probs)))
         for a in range(0, r, size):
             part = slice(a, a + size)
-            found = minimise(rows, self.n_columns, self.ridges[part], v[part], TOLERANCE)
+            # a preconditioner of a near lambda is near enough; minimise makes a new one when it no longer pays
+            old = self.old.get((joint, a))
+            found = minimise(rows, self.n_columns, self.ridges[part], v[part], TOLERANCE, old)
             v[part] = found.v
+            if found.preconditioner is not None:
+                self.old[joint, a] = found.preconditioner
             for kept, p in zip(probs, found.probs, strict=True):
                 kept[part] = p
             for j in range(a, min(a + size, r)):
@@ -266,7 +271,7 @@ class _Grid:
                 for j in range(len(self.ridges)):
                     self._refit(i, j)
             return
-        for _ in range(12):
+        for _ in range(8):
             chosen = {pick(self.losses, self.lams, self.ridges, rule, None, None) for rule in ("min", "one_se")}
             chosen = {c for c in chosen if not self.exact[c].all()}
             if not chosen or once > 10 * WORK:
