@@ -1,4 +1,4 @@
-"""Pretrained layers, and small ones to train from nothing, by name: `load`. Nothing heavy is imported before it is used."""
+"""Pretrained layers, and small ones to train from nothing, by name; imports nothing heavy."""
 
 from __future__ import annotations
 

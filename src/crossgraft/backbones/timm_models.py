@@ -24,10 +24,7 @@ def timm_model(name: str, weights: str | None) -> Backbone:
         known = [*timm.list_models(), "auto", "cnn", "mlp", "identity"]
         remedy = nearest(bare, known) or "timm.list_models() lists the names"
         raise UsageError(f"unknown backbone {name!r}", remedy)
-    if weights is None:
-        module = _published(name, bare, hub)
-    else:
-        module = _created(name, bare)
+    module = _published(name, bare, hub) if weights is None else _created(name, bare)
     head: SourceHead | None = None
     if weights is None:
         head = _split_head(module)

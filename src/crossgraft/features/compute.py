@@ -85,7 +85,8 @@ def embed(
     if isinstance(layers, Backbone):
         if layers.name == "identity":
             return np.asarray(values, dtype=np.float32)
-        layers, preprocess = layers.module, layers.preprocess
+        preprocess = layers.preprocess
+        layers = layers.module
     if values.ndim == 4 and preprocess is None:
         raise ValueError("pixels need a preprocess")
     if len(values) == 0:

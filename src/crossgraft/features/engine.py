@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
@@ -69,6 +70,8 @@ def wrapped(module: nn.Module, p: Preprocess) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             mean, std = (torch.tensor(v[: p.channels]).view(1, -1, 1, 1) for v in (p.mean, p.std))
+            self.scale: Tensor
+            self.shift: Tensor
             self.register_buffer("scale", 1 / (255 * std))
             self.register_buffer("shift", -mean / std)
             self.layers = module
@@ -168,10 +171,12 @@ def _converted(backbone: Backbone, p: Preprocess) -> Path:
         import openvino as ov
         import torch
 
-        example = torch.zeros((BATCH, p.size, p.size, p.channels), dtype=torch.uint8)
+        example = torch.zeros((1, p.size, p.size, p.channels), dtype=torch.uint8)
         with torch.inference_mode():
             try:
-                model = ov.convert_model(wrapped(backbone.fresh(0), p).eval(), example_input=example)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # tracing is what OpenVINO calls; torch deprecates it
+                    model = ov.convert_model(wrapped(backbone.fresh(0), p).eval(), example_input=example)
             except Exception as wrong:  # an operation that OpenVINO does not know, or a graph that cannot be traced
                 raise Unfit(str(wrong).splitlines()[0][:120]) from None
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -84,14 +84,14 @@ def fit_picture(picture: UInt8[np.ndarray, "H W 3"], p: Preprocess) -> UInt8[np.
         square = ((19595 * r + 38470 * g + 7471 * b + 32768) >> 16).astype(np.uint8)[:, :, None]
     resized = round(p.size / p.crop)
     if side != resized:
-        tensor = torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1)[None]
+        tensor = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
         shaped = torch.nn.functional.interpolate(tensor, (resized, resized), mode=p.interpolation, antialias=True)
         square = shaped[0].permute(1, 2, 0).numpy()
     start = (resized - p.size) // 2
     return np.ascontiguousarray(square[start : start + p.size, start : start + p.size])
 
 
-def ahead(work: Callable[[int], T], rows: Iterable[int], depth: int = 32) -> Iterator[T]:
+def ahead(work: Callable[[int], T], rows: Iterable[int], depth: int = 32) -> Generator[T, None, None]:
     """work(row) in order, computed up to `depth` rows ahead by as many threads as there are cores."""
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
     waiting: deque[Future[T]] = deque()
