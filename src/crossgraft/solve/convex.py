@@ -44,7 +44,7 @@ class Head:
 
 
 def rows_of(part: Part, prior: Array | None = None, dtype: type = np.float64) -> Rows:
-    """Labelled rows with a constant 1 appended, labels as places in the part's columns, weights adding to its weight."""
+    """Labelled rows with a constant 1 appended, labels as places in its columns, weights adding to its own."""
     x, y, columns = np.asarray(part.x), np.asarray(part.y), np.asarray(part.columns, dtype=np.int64)
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise UsageError(

@@ -31,10 +31,10 @@ def formula(
     preconditioner: Preconditioner | None,
     b: int,
 ) -> Float[np.ndarray, "m k"]:
-    """Logits of rows `which` of the first part, each without its own label.
+    """Logits of rows `which` of the first part, each without its label.
 
-    H is inverted on the features that move those rows: the preconditioner applied to them (Galerkin), the error of which
-    is of second order; on all features where that is no larger.
+    H is inverted on the features that move those rows: the preconditioner applied to them (Galerkin), the error of
+    which is of second order; on all features where that is no larger.
     """
     target, d = parts[0], parts[0].x.shape[1]
     seen = np.unique(np.concatenate([r.columns for r in parts]))

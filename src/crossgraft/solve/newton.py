@@ -1,9 +1,9 @@
 """Newton's method with preconditioned conjugate gradients, for several ridges of one problem at once.
 
 One matrix product serves every ridge, so that ten narrow products become one wide one. Letters: N rows, D features (the
-constant included), B ridges, U columns of the head, k columns of one part; V is the head's distance from its prior. Rows
-lie along the last axis, where sums over classes vectorise. Only NumPy's linear algebra is used here: SciPy brings threads
-of its own, and the two pools, each waiting busily for work, slow one another more than tenfold.
+constant included), B ridges, U columns of the head, k columns of one part; V is the head's distance from its prior.
+Rows lie along the last axis, where sums over classes vectorise. Only NumPy's linear algebra is used here: SciPy brings
+threads of its own, and the two pools, each waiting busily for work, slow one another more than tenfold.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Rows:
-    """The labelled rows of one part: features with a constant 1, the prior's logits, labels, weights adding to the part's."""
+    """Labelled rows of one part: features with a constant 1, the prior's logits, labels, weights."""
 
     x: Float[np.ndarray, "N D"]
     z0: Array | None  # (k, N)
@@ -32,7 +32,7 @@ class Rows:
 
     def cast(self, dtype: type) -> Rows:
         """The same rows in another precision."""
-        z0 = None if self.z0 is None else self.z0.astype(dtype)
+        z0: Array | None = None if self.z0 is None else self.z0.astype(dtype)
         return replace(self, x=self.x.astype(dtype, copy=False), z0=z0, w=self.w.astype(dtype))
 
     def only(self, active: Bool[np.ndarray, " B"]) -> Rows:
@@ -86,9 +86,9 @@ class Rows:
 class Preconditioner:
     """(X' diag(w a) X + ridge)^-1 for each ridge, a = (1 - |p|^2)/(k - 1), the mean curvature of a row's classes.
 
-    Columns that the same parts see share one matrix. It only has to be near: rows beyond 12 D are thinned, and where the
-    inverse would cost more than a few steps of conjugate gradients, a randomised Nystrom approximation of rank 96 stands in
-    (Frangella, Tropp and Udell, SIAM J. Matrix Analysis 2023): tail + ridge outside its range.
+    Columns that the same parts see share one matrix. It only has to be near: rows beyond 12 D are thinned, and where
+    the inverse would cost more than a few steps of conjugate gradients, a randomised Nystrom approximation of rank 96
+    stands in (Frangella, Tropp and Udell, SIAM J. Matrix Analysis 2023): tail + ridge outside its range.
     """
 
     def __init__(self, parts: list[Rows], n_columns: int, ridges: Array, probs: list[Array]) -> None:
@@ -137,11 +137,11 @@ def inverse_cost(parts: list[Rows]) -> float:
     """What an inverse costs, in steps of conjugate gradients; its square products run about twice as fast."""
     d, k = parts[0].x.shape[1], max(len(r.columns) for r in parts)
     n, kept = sum(len(r.x) for r in parts), sum(len(r.x[:: _every(r)]) for r in parts)
-    return (kept * d**2 + 2 * d**3) / (4.0 * n * d * k) / 2
+    return float((kept * d**2 + 2 * d**3) / (4.0 * n * d * k) / 2)
 
 
 def _every(r: Rows) -> int:
-    return max(1, len(r.x) // (12 * r.x.shape[1]))
+    return int(max(1, len(r.x) // (12 * r.x.shape[1])))
 
 
 def _half(r: Rows, p: Float[np.ndarray, "k N"]) -> Float[np.ndarray, "N D"]:
@@ -153,7 +153,7 @@ def _half(r: Rows, p: Float[np.ndarray, "k N"]) -> Float[np.ndarray, "N D"]:
 
 
 def _inverse(halves: list[Array], ridge: float) -> tuple[Float[np.ndarray, "D D"], Float[np.ndarray, " D"]]:
-    m = sum(h.T @ h for h in halves)
+    m = np.sum([h.T @ h for h in halves], axis=0)
     lift = ridge + 4 * float(np.finfo(m.dtype).eps) * float(np.trace(m))
     return np.linalg.inv(m + (lift * np.eye(len(m))).astype(m.dtype)), m[0]
 

@@ -15,7 +15,8 @@ from crossgraft.solve.loo import formula, refits
 from crossgraft.solve.newton import Preconditioner, Rows, minimise
 
 MOST = 400  # target rows that are left out in turn; their standard error is small enough
-TOLERANCE = 1e-5  # nats that a point of the grid may be above its optimum; a head that is asked for is solved further
+# nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
+TOLERANCE, REFIT = 1e-7, 1e-8
 BATCH = 2e7  # numbers in one batch of logits
 WORK = 1e11  # multiplications that refits may take beyond the points that are chosen
 
@@ -29,7 +30,7 @@ class Scaling:
 
     def apply(self, x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
         """Features with mean squared norm 1."""
-        return (x - self.centre) / self.scale
+        return np.asarray((x - self.centre) / self.scale)
 
     def fold(self, head: Head) -> Head:
         """The same head for features as they were before `apply`."""
@@ -85,11 +86,11 @@ class Path:
     def choose(self, rule: str = "one_se", lam: float | None = None, ridge: float | None = None) -> Point:
         """The point of least mean (`min`), or the simplest that evidence does not tell from it (`one_se`).
 
-        Lambda is that of the least mean; the ridge is then the strongest that is as good. Simpler means that ridge alone:
-        few labels leave every lambda within a standard error of every other, so that taking the smallest would give up a
-        source that helps; whether to transfer at all is decided by comparing the models. As good means that the mean of
-        the paired differences from the best is within one standard error of those differences, which is narrower than
-        that of either mean. `lam`, `ridge` hold one of them.
+        Lambda is that of the least mean; the ridge is then the strongest that is as good. Simpler means that ridge
+        alone: few labels leave every lambda within a standard error of every other, so that taking the smallest would
+        give up a source that helps; whether to transfer at all is decided by comparing the models. As good means that
+        the mean of the paired differences from the best is within one standard error of those differences, which is
+        narrower than that of either mean. `lam`, `ridge` hold one of them.
         """
         if rule not in ("min", "one_se"):
             raise UsageError(f"{rule!r} is no rule of choice", "use one_se or min")
@@ -135,10 +136,10 @@ def path(
 ) -> Path:
     """Solve CE_target + lam CE_source + ridge/2 |W - W0|^2 on the whole grid, with leave-one-out at every point.
 
-    lams: 0, then eight from a thousandth of n_s/n_t up to n_s/n_t, where every row weighs the same (pooled). ridges: nine
-    from 1e-5 to 1e-1, for features of mean squared norm 1 (`scaling`). Leaving a row out takes its term away; the weights
-    of the others stay (1/n_t each). The formula is used everywhere; few rows are refitted everywhere, and otherwise the
-    points that a rule would choose are refitted until what is chosen is exact, as far as the work allows.
+    lams: 0, then eight from a thousandth of n_s/n_t up to n_s/n_t, where every row weighs the same (pooled). ridges:
+    nine from 1e-5 to 1e-1, for features of mean squared norm 1 (`scaling`). Leaving a row out takes its term away; the
+    weights of the others stay (1/n_t each). The formula is used everywhere; few rows are refitted everywhere, and
+    otherwise the points that a rule would choose are refitted until what is chosen is exact, as far as the work allows.
     """
     began = time.perf_counter()
     labelled = np.flatnonzero(np.asarray(target.y) >= 0)
@@ -214,14 +215,15 @@ class _Grid:
         """Solve from the largest lambda down, each from the one before; the formula at every point."""
         order = np.argsort(-self.lams, kind="stable")
         last: _Stage | None = None
+        before = 0
         for i in order:
             joint = bool(self.lams[i] > 0) and len(self.stages[True][1]) > 1
             if last is not None and not joint and not self._joint(last):
                 self.points[int(i)] = last
-                self.losses[i], self.hits[i] = self.losses[prev], self.hits[prev]
+                self.losses[i], self.hits[i] = self.losses[before], self.hits[before]
                 continue
-            last, prev = self._solve(int(i), joint, last), i
-            self.points[int(i)] = last
+            last, before = self._solve(int(i), joint, last), int(i)
+            self.points[before] = last
 
     def _joint(self, stage: _Stage) -> bool:
         return len(stage.rows) > 1
@@ -284,7 +286,7 @@ class _Grid:
             return
         stage = self.points[i]
         ps = [p[j] for p in stage.probs]
-        z = refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, TOLERANCE)
+        z = refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, REFIT)
         for other, s in self.points.items():
             if s is stage:
                 self._write(other, j, slice(None), z, True)
