@@ -2,8 +2,8 @@
 
     CROSSGRAFT_DATA=... python benchmarks/hymenoptera.py [--no-tutorial]
 
-Both start when the libraries are imported. Cold: an empty cache folder, so the network is also converted. Warm: features in
-the store. The tutorial: "ConvNet as fixed feature extractor" as published, with the same weights.
+Both start when the libraries are imported. Cold: an empty cache folder, so the network is converted too. Warm: features
+in the store. The tutorial: "ConvNet as fixed feature extractor" as published, with the same weights.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from crossgraft import backbones, features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
+from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.leaks import Leak, leaks
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
@@ -48,11 +49,11 @@ class Side:
 
     def pixels(self, backbone: Backbone) -> np.ndarray:
         """Inputs as the backbone takes them, (N, S, S, C) uint8 or (N, D) float32; read once."""
-        return self.kepting(("pixels", backbone.preprocess), backbone)
+        return self._reading(("pixels", backbone.preprocess), backbone)
 
     def features(self, backbone: Backbone) -> np.ndarray:
         """Features of a backbone, (N, D) float32; computed once."""
-        return self.kepting(("features", backbone.revision), backbone)
+        return self._reading(("features", backbone.revision), backbone)
 
     def _reading(self, key: tuple[str, object], backbone: Backbone) -> np.ndarray:
         if key not in self.kept:
@@ -98,14 +99,22 @@ class Job:
 def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained."""
     columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split}
-    target_domain = assign_splits(open_domain(target, "target", **columns), recipe.seed, shots=recipe.shots)
-    source_domain = pool([open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)])
-    warnings = [*target_domain.notes, *classes_agree(target_domain)]
+    target_domain = open_domain(target, "target", **columns)
+    opened = [open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)]
+    kind = "image" if "image" in [d.kind for d in (target_domain, *opened)] else target_domain.kind
+    target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
+    for domain in (target_domain, *opened):
+        tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
+    source_domain = pool(opened)
+    if any(y is not None for y in target_domain.labels):
+        target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
+        beside = () if source_domain is None else (source_domain,)
+        warnings = [*target_domain.notes, *classes_agree(target_domain, *beside)]
+    else:
+        target_domain = replace(target_domain, splits=np.full(len(target_domain), "unlabelled"))
+        warnings = [*target_domain.notes, "the target has no labels: nothing can be tested on it"]
     if source_domain is not None:
         warnings += [*source_domain.notes, *classes_agree(source_domain)]
-        if source_domain.kind != target_domain.kind:
-            kinds = f"the source holds {source_domain.kind}s and the target {target_domain.kind}s"
-            raise CrossgraftError(kinds, "transfer needs inputs of one kind")
     target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
     if not target_classes:
         raise CrossgraftError("neither the target nor a source has labels", "name the label column, or put pictures into class folders")
@@ -115,7 +124,10 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
         (s.features if backbone.pretrained else s.pixels)(backbone)
-    found = leaks(side.domain.take(training_rows(side)), side.domain.take(side.rows("test")))
+    test = side.domain.take(side.rows("test"))
+    found = leaks(side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"]))), test)
+    if source is not None:
+        found = [*found, *leaks(source.domain, test)]
     if found:
         warnings.append(f"{len(found)} test examples are copies or near copies of training examples: the scores may be too good")
     method = method_for(recipe, backbone, source)
@@ -147,11 +159,6 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
     return "loo" if convex else "cv"
 
 
-def training_rows(side: Side) -> np.ndarray:
-    """Every row that training may look at: all but test and validation."""
-    return np.flatnonzero(~np.isin(side.domain.splits, ["test", "val"]))
-
-
 def pool(domains: Sequence[Domain]) -> Domain | None:
     """Several sources as one domain of labelled examples; None without a source."""
     if not domains:
@@ -162,9 +169,6 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
             raise CrossgraftError(f"{domain.name} has no labelled example", "a source needs labels; unlabelled data belong to the target")
     if len(labelled) == 1:
         return replace(labelled[0], splits=np.full(len(labelled[0]), "train"))
-    kinds = {d.kind for d in labelled}
-    if len(kinds) > 1:
-        raise CrossgraftError(f"the sources hold different kinds of input: {', '.join(sorted(kinds))}", "give sources of one kind")
     # Each row keeps its own domain's reader: sources may come from different kinds of file.
     inputs = [(d, x) for d in labelled for x in d.inputs]
     return Domain(
@@ -174,8 +178,9 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
         labels=np.concatenate([d.labels for d in labelled]),
         names=np.array([f"{d.name}/{n}" for d in labelled for n in d.names]),
         splits=np.full(len(inputs), "train"),
-        reader=lambda pair, *a, **k: pair[0].reader(pair[1], *a, **k),
+        reader=lambda pair: pair[0].reader(pair[1]),
         digester=lambda pair: pair[0].digester(pair[1]),
+        scaled_reader=lambda pair, at_least: (pair[0].scaled_reader or (lambda x, _: pair[0].reader(x)))(pair[1], at_least),
         skipped=tuple(s for d in labelled for s in d.skipped),
         notes=tuple(n for d in labelled for n in d.notes),
     )

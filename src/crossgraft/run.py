@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from crossgraft.domains import open_domain
+from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError
@@ -84,12 +85,12 @@ class Run:
         """
         rows: list[dict[str, Any]] = []
         for domain in _inputs(inputs, self.model.backbone.kind, name):
-            rows += self.model.predict(domain)
+            rows += self.model.predict(of_kind(domain, self.model.backbone.kind))
         return rows
 
     def score(self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None) -> dict[str, Any]:
         """Scores with intervals on a labelled domain; the `test` part of `fit`'s result."""
-        domain = open_domain(what, "scored", input=input, label=label, split=None)
+        domain = of_kind(open_domain(what, "scored", input=input, label=label), self.model.backbone.kind)
         if split is not None:
             domain = domain.take(domain.where(split))
         labelled = domain.take([i for i, y in enumerate(domain.labels) if y is not None])

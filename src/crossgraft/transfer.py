@@ -25,6 +25,7 @@ from crossgraft.domains.domain import Domain
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.compare import Verdict
 from crossgraft.objective.algebra import Objective, ce
+from crossgraft.objective.reach import reach, stuck
 from crossgraft.prepare import Job, Side, folds, prepare
 from crossgraft.progress import say
 from crossgraft.recipe import Recipe
@@ -64,6 +65,8 @@ class Steps:
         job = self.job
         lam = 0.0 if job.method == "finetune" else None if job.recipe.lam == "auto" else job.recipe.lam
         start = self.graft(f_s, rows, schedule, lam=lam, source=source)
+        if "/" not in use:  # folds say nothing new
+            self._check(start.objective, source, rows, schedule)
         if schedule == "frozen":
             return start
         sides = {"target": (job.target, rows)}
@@ -72,6 +75,19 @@ class Steps:
         fresh = schedule == "full" and not f_s.objective.terms
         trained = self._descend(start, sides, start.objective, schedule, use, head=not fresh)
         return replace(trained, lam=start.lam, path=start.path, point=start.point)
+
+    def _check(self, objective: Objective, source: Side | None, rows: Rows, schedule: str) -> None:
+        """Before anything is trained: what each term reaches, and what cannot work."""
+        job = self.job
+        sides = {"target": job.target} | ({"source": source} if source is not None else {})
+        labels = {name: side.labels for name, side in sides.items()} | {"target": job.target.labels[rows]}
+        groups = [] if schedule == "frozen" else [name for name, _ in job.backbone.groups]
+        columns = {name: side.columns for name, side in sides.items()}
+        for finding in reach(objective, columns, groups, labels, classes=job.task.classes):
+            if finding.level == "error":
+                raise CrossgraftError(finding.message)
+            if finding.message not in job.warnings:
+                job.warnings.append(finding.message)
 
     def target_only(self, rows: Rows, schedule: str, use: str) -> Fitted:
         """No transfer: without the source, or, where the backbone is what transfers, a network from nothing."""
@@ -85,8 +101,6 @@ class Steps:
 
     def _from_nothing(self, backbone: Backbone, name: str, side: Side, rows: Rows, use: str) -> Fitted:
         """A network that is not pretrained learns one domain; where there is enough, a tenth of it stops the training."""
-        from crossgraft.objective.reach import stuck
-
         start = nothing(backbone, len(self.job.task.classes))
         held = folds(side.labels[rows], self.job.recipe.seed, f"{use}/held", most=10)[0] if len(rows) >= 500 else rows[:0]
         learning = rows[np.setdiff1d(np.arange(len(rows)), held)]

@@ -1,0 +1,34 @@
+"""Measures as plain functions of arrays, in nats, with intervals. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HOME = {
+    "Score": "scores",
+    "mean_interval": "scores",
+    "scores": "scores",
+    "wilson": "scores",
+    "Difference": "compare",
+    "Verdict": "compare",
+    "guard": "compare",
+    "mcnemar": "compare",
+    "paired": "compare",
+    "brier": "calibration",
+    "ece": "calibration",
+    "reliability": "calibration",
+    "temperature": "calibration",
+    "h_score": "ranking",
+    "leep": "ranking",
+    "logme": "ranking",
+    "nce": "ranking",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'crossgraft.measure' has no attribute {name!r}")
+    return getattr(import_module(f"crossgraft.measure.{_HOME[name]}"), name)

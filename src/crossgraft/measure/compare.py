@@ -1,0 +1,109 @@
+"""Is one model better than another on the same examples? And which is kept: the guard against negative transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from crossgraft.errors import CrossgraftError
+from crossgraft.measure.scores import mean_interval
+from crossgraft.seeds import rng
+
+FLIPS = 9999
+ENUMERATED = 13  # examples up to which all 2^n sign patterns are counted
+TITLES = {"transfer": "the transfer", "target_only": "target only", "source_only": "source only"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a - b with its 95 % interval, and the two-sided p-value of no difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def paired(losses_a: Float[np.ndarray, " n"], losses_b: Float[np.ndarray, " n"], seed: int = 0) -> Difference:
+    """Mean of a_i - b_i: bootstrap-t interval, and the sign-flip permutation test (Fisher 1935), exact for n <= 13.
+
+    >>> d = paired(np.full(8, 0.5) + np.arange(8) / 100, np.zeros(8))
+    >>> round(d.value, 3), d.p
+    (0.535, 0.0078125)
+    """
+    if losses_a.shape != losses_b.shape:
+        raise CrossgraftError(f"{len(losses_a)} losses against {len(losses_b)}", "compare models on the same examples")
+    d = losses_a - losses_b
+    interval = mean_interval(d, seed)
+    n = len(d)
+    if n <= ENUMERATED:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        p = float(np.mean(np.abs(signs @ d) >= abs(d.sum()) - 1e-12 * np.abs(d).sum()))
+    else:
+        draw = rng(seed, "sign flips")
+        blocks = (draw.integers(0, 2, (min(500, FLIPS - i), n), dtype=np.int8) for i in range(0, FLIPS, 500))
+        sums = np.concatenate([np.abs((1.0 - 2.0 * block) @ d) for block in blocks])
+        p = float((1 + (sums >= abs(d.sum())).sum()) / (1 + FLIPS))
+    return Difference(interval.value, interval.low, interval.high, p)
+
+
+def mcnemar(hits_a: Float[np.ndarray, " n"], hits_b: Float[np.ndarray, " n"]) -> float:
+    """Two-sided exact p-value that both models are right equally often (McNemar, Psychometrika 12, 1947).
+
+    >>> round(mcnemar(np.array([1.0] * 6 + [0.0]), np.zeros(7)), 4)
+    0.0312
+    """
+    from scipy.stats import binomtest
+
+    only_a, only_b = int(((hits_a == 1) & (hits_b == 0)).sum()), int(((hits_a == 0) & (hits_b == 1)).sum())
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The model that is kept, and why in a sentence. `table` has a row a model: name, mean loss, difference from the kept."""
+
+    kept: str
+    why: str
+    table: tuple[tuple[str, float, Difference | None], ...]
+
+
+def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Sequence[str]) -> Verdict:
+    """Keep the model of least held-out cross-entropy, or a simpler one that is within one standard error of it.
+
+    evidence        held-out losses of each model on the same examples, nats
+    simplest_first  the models, the simplest first; the error is of the paired difference
+
+    With fewer than two examples nothing can be told apart and the last, which was asked for, is kept.
+
+    >>> guard({"a": np.array([0.9, 1.1, 1.0]), "b": np.array([0.1, 0.3, 0.2])}, ["a", "b"]).kept
+    'b'
+    """
+    names = [name for name in simplest_first if name in evidence]
+    n = len(evidence[names[0]])
+    if n < 2:
+        return Verdict(names[-1], f"With {n} held-out examples nothing can be compared; {_title(names[-1])} is what was asked for.", ())
+    mean = {name: float(evidence[name].mean()) for name in names}
+    best = min(names, key=lambda name: mean[name])
+    kept = best
+    for name in names[: names.index(best)]:
+        d = evidence[name] - evidence[best]
+        if d.mean() <= d.std(ddof=1) / np.sqrt(n):
+            kept = name
+            break
+    rivals = [name for name in names if name != kept]
+    table = tuple((name, mean[name], None if name == kept else paired(evidence[name], evidence[kept])) for name in names)
+    said = f"On {n} held-out examples the cross-entropy of {_title(kept)} is {mean[kept]:.3f} nats"
+    for name, _, d in table:
+        if d is not None:
+            said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
+    if kept != best:
+        said += f"; {_title(best)} is better by less than one standard error, and the simpler is kept"
+    return Verdict(kept, said + "." if rivals else said, table)
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name)

@@ -1,0 +1,103 @@
+"""How well a source or a backbone will transfer, from features or outputs on the labelled target: no training needed."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.errors import CrossgraftError
+
+Labels = Int[np.ndarray, " N"]
+
+
+def nce(source_labels: Labels, labels: Labels) -> float:
+    """Negative conditional entropy sum_{y,z} P(y,z) log(P(y,z)/P(z)), nats, in [-H(Y), 0] (Tran et al., ICCV 2019).
+
+    source_labels  z_i, argmax class of the source model on target example i
+    labels         y_i
+
+    Where z is constant the value is -H(Y) for any features: it then says nothing.
+
+    >>> nce(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+    0.0
+    """
+    _checked(labels, source_labels)
+    z, y = np.unique(source_labels, return_inverse=True)[1], np.unique(labels, return_inverse=True)[1]
+    p = np.zeros((y.max() + 1, z.max() + 1))
+    np.add.at(p, (y, z), 1 / len(y))
+    conditional = np.where(p > 0, p / p.sum(0, keepdims=True), 1.0)
+    return float((p * np.log(conditional)).sum())
+
+
+def leep(source_probabilities: Float[np.ndarray, "N Z"], labels: Labels) -> float:
+    """(1/N) sum_i log sum_z P(y_i|z) theta(x_i)_z, nats, with P(y,z) the mean of theta over y (Nguyen et al., ICML 2020)."""
+    _checked(labels, source_probabilities)
+    y = np.unique(labels, return_inverse=True)[1]
+    joint = np.zeros((y.max() + 1, source_probabilities.shape[1]))
+    np.add.at(joint, y, source_probabilities / len(y))
+    conditional = joint / np.maximum(joint.sum(0, keepdims=True), np.finfo(float).tiny)
+    return float(np.log((conditional[y] * source_probabilities).sum(1)).mean())
+
+
+def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:
+    """Mean log evidence an example of Bayesian linear regressions of each class against the rest (You et al., ICML 2021).
+
+    t = F w + eps, w ~ N(0, I/alpha), eps ~ N(0, I/beta), alpha and beta by MacKay's fixed point; the sum over
+    eigenvalues runs over all D of F'F, also with N < D. F is neither centred nor given a bias.
+    """
+    _checked(labels, features)
+    f = np.asarray(features, dtype=np.float64)
+    n, d = f.shape
+    u, singular, _ = np.linalg.svd(f, full_matrices=False)
+    s = singular**2  # the other D - len(s) eigenvalues are zero
+    evidences = []
+    for c in np.unique(labels):
+        t = (labels == c).astype(np.float64)
+        projected = (u.T @ t) ** 2
+        outside = max(float(t @ t - projected.sum()), 0.0)
+        alpha = beta = 1.0
+        for _ in range(1000):
+            r = alpha / beta
+            gamma = float((s / (s + r)).sum())
+            m2 = float((s * projected / (s + r) ** 2).sum())
+            res2 = float((projected * (r / (s + r)) ** 2).sum()) + outside
+            alpha, beta = gamma / max(m2, 1e-300), (n - gamma) / max(res2, 1e-300)
+            if abs(alpha / beta - r) <= 1e-5 * r:
+                break
+        r = alpha / beta
+        m2 = float((s * projected / (s + r) ** 2).sum())
+        res2 = float((projected * (r / (s + r)) ** 2).sum()) + outside
+        logs = float(np.log(alpha + beta * s).sum()) + (d - len(s)) * np.log(alpha)
+        evidence = d / 2 * np.log(alpha) + n / 2 * np.log(beta) - logs / 2 - beta / 2 * res2 - alpha / 2 * m2 - n / 2 * np.log(2 * np.pi)
+        evidences.append(evidence / n)
+    return float(np.mean(evidences))
+
+
+def h_score(features: Float[np.ndarray, "N D"], labels: Labels, shrunk: bool = True) -> float:
+    """tr(cov(f)^-1 cov(E[f|y])) (Bao et al., ICIP 2019); shrunk by Ledoit and Wolf's a (Ibrahim et al., arXiv 2110.06893).
+
+    Without shrinkage it is K - 1 for any features once N <= D. As in the authors' code cov(E[f|y]) divides by N - 1.
+    """
+    _checked(labels, features)
+    f = np.asarray(features, dtype=np.float64)
+    f = f - f.mean(0)
+    means = np.zeros_like(f)
+    for c in np.unique(labels):
+        means[labels == c] = f[labels == c].mean(0)
+    between = means.T @ means / (len(f) - 1)
+    if not shrunk:
+        return float(np.trace(np.linalg.pinv(f.T @ f / (len(f) - 1), rcond=1e-12) @ between))
+    from sklearn.covariance import ledoit_wolf
+
+    within, a = ledoit_wolf(f, assume_centered=True)
+    return float(np.trace(np.linalg.solve(within, (1 - a) * between)))
+
+
+def _checked(labels: Labels, values: np.ndarray) -> None:
+    if len(labels) != len(values):
+        raise CrossgraftError(f"{len(values)} rows but {len(labels)} labels", "give one label a row")
+    if len(labels) < 2:
+        raise CrossgraftError(f"{len(labels)} labelled examples say nothing", "label more of the target")
+    if not np.isfinite(np.asarray(values, dtype=float)).all():
+        row = int(np.flatnonzero(~np.isfinite(np.asarray(values, dtype=float).reshape(len(values), -1)).all(1))[0])
+        raise CrossgraftError(f"row {row} has values that are NaN or infinite", "leave the row out")

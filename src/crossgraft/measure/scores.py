@@ -1,0 +1,92 @@
+"""Scores with intervals. Every interval is for 95 % and comes from the test examples alone, not from other seeds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.errors import CrossgraftError
+from crossgraft.seeds import rng
+from crossgraft.tasks import Classify
+
+LEVEL = 0.95
+Z = 1.959963984540054  # the normal's 0.975 quantile
+RESAMPLES = 1999
+RESAMPLED = 5000  # examples above which the normal interval is as good
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value and its 95 % interval; the ends are NaN where there are too few examples to say."""
+
+    value: float
+    low: float
+    high: float
+
+    def json(self) -> dict[str, float]:
+        """As the doors print it."""
+        return asdict(self)
+
+
+def wilson(hits: Float[np.ndarray, " n"]) -> Score:
+    """The share of hits (0 or 1) with Wilson's interval (J. Am. Stat. Assoc. 22, 1927).
+
+    >>> s = wilson(np.array([1.0] * 9 + [0.0]))
+    >>> round(s.low, 3), s.value, round(s.high, 3)
+    (0.596, 0.9, 0.982)
+    """
+    _checked(hits)
+    n, p = len(hits), float(hits.mean())
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    return Score(p, float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+
+
+def mean_interval(losses: Float[np.ndarray, " n"], seed: int = 0) -> Score:
+    """The mean of losses with the bootstrap-t interval (Efron and Tibshirani 1993, 12.5), which follows their skew.
+
+    With more than 5,000 losses the normal interval, with fewer than 5 Student's; with one there is none (NaN).
+    """
+    _checked(losses)
+    n, m = len(losses), float(losses.mean())
+    if n == 1:
+        return Score(m, float("nan"), float("nan"))
+    se = float(losses.std(ddof=1)) / np.sqrt(n)
+    if se == 0:
+        return Score(m, m, m)
+    if n > RESAMPLED:
+        low, high = Z, -Z
+    elif n < 5:
+        from scipy.stats import t as student
+
+        low, high = student.ppf((1 + LEVEL) / 2, n - 1), student.ppf((1 - LEVEL) / 2, n - 1)
+    else:
+        rows = rng(seed, "bootstrap").integers(0, n, (RESAMPLES, n), dtype=np.int32)
+        drawn = losses[rows]
+        ses = drawn.std(axis=1, ddof=1) / np.sqrt(n)
+        t = (drawn.mean(axis=1) - m)[ses > 0] / ses[ses > 0]
+        low, high = np.quantile(t, (1 + LEVEL) / 2), np.quantile(t, (1 - LEVEL) / 2)
+    least = 0.0 if losses.min() >= 0 else -np.inf
+    return Score(m, float(max(m - low * se, least)), float(m - high * se))
+
+
+def scores(
+    task: Classify, log_probabilities: Float[np.ndarray, "n K"], targets: Int[np.ndarray, " n"], seed: int = 0
+) -> dict[str, Score]:
+    """Cross-entropy in nats and accuracy of labelled examples, with intervals. Raises on NaN and on no example."""
+    if len(targets) != len(log_probabilities):
+        raise CrossgraftError(f"{len(log_probabilities)} outputs but {len(targets)} labels", "give one label an output")
+    losses = task.cross_entropy(log_probabilities, targets)
+    return {"cross_entropy": mean_interval(losses, seed), "accuracy": wilson(task.hits(log_probabilities, targets))}
+
+
+def _checked(values: Float[np.ndarray, " n"]) -> None:
+    if values.ndim != 1:
+        raise CrossgraftError(f"scores of shape {values.shape}", "give one number an example")
+    if len(values) == 0:
+        raise CrossgraftError("there is no labelled example to score", "give a labelled test part")
+    if np.isnan(values).any():
+        where = int(np.flatnonzero(np.isnan(values))[0])
+        raise CrossgraftError(f"the score of example {where} is NaN", "see the training's warnings: the model is broken")
