@@ -172,6 +172,8 @@ def _converted(backbone: Backbone, p: Preprocess) -> Path:
         import torch
 
         example = torch.zeros((1, p.size, p.size, p.channels), dtype=torch.uint8)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # one picture: on a busy machine waiting for the other threads takes far longer
         with torch.inference_mode():
             try:
                 with warnings.catch_warnings():
@@ -179,6 +181,8 @@ def _converted(backbone: Backbone, p: Preprocess) -> Path:
                     model = ov.convert_model(wrapped(backbone.fresh(0), p).eval(), example_input=example)
             except Exception as wrong:  # an operation that OpenVINO does not know, or a graph that cannot be traced
                 raise Unfit(str(wrong).splitlines()[0][:120]) from None
+            finally:
+                torch.set_num_threads(threads)
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder))
         ov.save_model(model, scratch / "model.xml", compress_to_fp16=False)
