@@ -273,7 +273,7 @@ class _Grid:
                 for j in range(len(self.ridges)):
                     self._refit(i, j)
             return
-        for _ in range(8):
+        for _ in range(40):  # the formula is optimistic: what it puts first may not be first when refitted
             chosen = {pick(self.losses, self.lams, self.ridges, rule, None, None) for rule in ("min", "one_se")}
             chosen = {c for c in chosen if not self.exact[c].all()}
             if not chosen or once > 10 * WORK:
