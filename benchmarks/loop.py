@@ -39,7 +39,9 @@ def small_cnn() -> Backbone:
         layers += [nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(), nn.MaxPool2d(2)]
     module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     groups = tuple((f"block{b}", tuple(str(4 * b + i) for i in range(4))) for b in range(3))
-    return Backbone("small", "r", "image", 128, lambda: module, groups, Preprocess(28, 1, (0.13,), (0.31,)), pretrained=False)
+    return Backbone(
+        "small", "r", "image", 128, lambda: module, groups, Preprocess(28, 1, (0.13,), (0.31,)), pretrained=False
+    )
 
 
 def streams(batch_size: int) -> dict[str, Stream]:
@@ -66,9 +68,13 @@ def ours(given: dict[str, Stream], objective: Objective, settings: Settings) -> 
 
 def bare(given: dict[str, Stream], objective: Objective, settings: Settings, fused: bool) -> tuple[Net, float]:
     model = net().train()
-    rows = {t.domain: [given[t.domain].rows(0, f"benchmark/{t.domain}", s) for s in range(settings.steps)] for t in objective.terms}
+    rows = {
+        t.domain: [given[t.domain].rows(0, f"benchmark/{t.domain}", s) for s in range(settings.steps)]
+        for t in objective.terms
+    }
     rates = [settings.rate(s, settings.steps) for s in range(settings.steps)]
     weights = {t.domain: t.weight for t in objective.terms}
+    scale, shift = 1 / (255 * torch.tensor(0.31)), -torch.tensor(0.13) / 0.31
     began = time.perf_counter()
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -78,7 +84,7 @@ def bare(given: dict[str, Stream], objective: Objective, settings: Settings, fus
     for step in range(settings.steps):
         x = torch.cat([torch.from_numpy(given[d].values[rows[d][step]]) for d in weights])
         y = [torch.from_numpy(given[d].labels[rows[d][step]]) for d in weights]
-        x = (x.permute(0, 3, 1, 2).float() / 255 - 0.13) / 0.31
+        x = x.permute(0, 3, 1, 2).float() * scale + shift
         logits = model.linear(model.layers(x)).split([len(part) for part in y])
         loss = sum(w * F.cross_entropy(z, part) for w, z, part in zip(weights.values(), logits, y, strict=True))
         optimizer.zero_grad()
@@ -91,7 +97,7 @@ def bare(given: dict[str, Stream], objective: Objective, settings: Settings, fus
 
 
 def apart(a: Net, b: Net) -> float:
-    return max(float((p - q).abs().max()) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    return max(float((p - q).detach().abs().max()) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
 def main() -> None:
@@ -117,9 +123,13 @@ def main() -> None:
             for r in range(args.repeats):
                 for kind in list(kinds) if r % 2 else list(kinds)[::-1]:
                     seconds[kind].append(kinds[kind]())
-            ratio = {k: statistics.median(o / s for o, s in zip(seconds["ours"], seconds[k], strict=True)) for k in kinds}
+            ratio = {
+                k: statistics.median(o / s for o, s in zip(seconds["ours"], seconds[k], strict=True)) for k in kinds
+            }
             step = {k: 1e3 * statistics.median(s) / args.steps for k, s in seconds.items()}
-            table.append({"objective": str(objective), "batch": batch_size, "ms_a_step": step, "ratio": ratio, "apart": distance})
+            table.append(
+                {"objective": str(objective), "batch": batch_size, "ms_a_step": step, "ratio": ratio, "apart": distance}
+            )
             print(
                 f"{name:8} batch {batch_size:4}: ours {step['ours']:6.2f} ms a step, bare {step['bare']:6.2f} "
                 f"(x{ratio['bare']:.3f}), bare with default AdamW {step['bare, default AdamW']:6.2f} "
@@ -128,7 +138,9 @@ def main() -> None:
             )
     args.out.parent.mkdir(exist_ok=True)
     where = {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads()}
-    args.out.write_text(json.dumps({"where": where, "steps": args.steps, "repeats": args.repeats, "rows": table}, indent=1) + "\n")
+    args.out.write_text(
+        json.dumps({"where": where, "steps": args.steps, "repeats": args.repeats, "rows": table}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Settings:
         """The learning rate of step `step`, from 0, of `total`.
 
         >>> [round(Settings(lr=1.0, warmup=0.5).rate(t, 4), 3) for t in range(4)]
-        [0.5, 1.0, 0.75, 0.25]
+        [0.5, 1.0, 0.854, 0.146]
         """
         rising = math.ceil(self.warmup * total)
         if step < rising:
@@ -89,13 +89,15 @@ class Engine:
         self.model: nn.Module = net
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.share = {"rank": rank, "ranks": ranks}
-        used = {part for phase in phases for part in phase.rates}
-        groups: list[dict[str, Any]] = [
-            {"params": chosen, "part": part, "weight_decay": settings.weight_decay if decays else 0.0}
-            for part, parameters in net.parts().items()
-            for decays in (True, False)  # biases and the weights of normalisation are not decayed
-            if part in used and (chosen := [p for p in parameters if (p.ndim > 1) == decays])
-        ]
+        # Parts that move at one rate in every phase share a group: each costs its own call of the optimiser.
+        grouped: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for part, parameters in net.parts().items():
+            rates = tuple(phase.rates.get(part) for phase in phases)
+            for p in parameters if any(rate is not None for rate in rates) else ():
+                decay = settings.weight_decay if p.ndim > 1 else 0.0  # not of biases and the weights of normalisation
+                empty = {"params": [], "part": part, "weight_decay": decay}
+                grouped.setdefault((rates, decay), empty)["params"].append(p)
+        groups = list(grouped.values())
         self.optimiser = torch.optim.AdamW(groups, lr=settings.lr, fused=self.device.type in ("cpu", "cuda"))
         if self.accelerator.scaler is not None:
             self.stepper = self.accelerator.prepare_optimizer(self.optimiser)
@@ -117,6 +119,12 @@ class Engine:
         self.learned = [p for p in self.net.parameters() if p.requires_grad]
         if self.share["ranks"] > 1:
             self.model = self.accelerator.prepare_model(self.net)
+
+    def reseed(self, seed: int) -> None:
+        """Dropout's generators. `torch.manual_seed` would queue a call with its stack for every device that is not there."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of the forward pass."""

@@ -88,7 +88,7 @@ class Keeper:
         if judging:
             self.judge(stage)
         if self.path is not None and time.monotonic() - self.written >= self.settings.checkpoint_every:
-            self._write()
+            self._write(time.monotonic() - self.began)
 
     def _row(self, stage: Stage, rate: float) -> None:
         every = self.engine.accelerator.reduce(torch.cat([values for *_, values in self.pending]), "mean").tolist()
@@ -136,7 +136,7 @@ class Keeper:
             self.done = True
             self.seconds = time.monotonic() - self.began
             if self.path is not None:
-                self._write()
+                self._write(self.seconds)
         self.engine.accelerator.wait_for_everyone()
         net.eval()
         judged = self.evaluate is not None
@@ -148,12 +148,12 @@ class Keeper:
             self.seconds,
         )
 
-    def _write(self) -> None:
+    def _write(self, seconds: float) -> None:
         assert self.path is not None
         self.written = time.monotonic()
         state = {
             "mark": self.mark, "step": self.step, "since": self.since, "done": self.done, "best_step": self.best_step,
-            "best": self.best, "seconds": self.written - self.began, "scaler": self._scaler().state_dict(),
+            "best": self.best, "seconds": seconds, "scaler": self._scaler().state_dict(),
         }  # fmt: skip
         tensors = self.engine.tensors()
         if self.done:

@@ -64,7 +64,7 @@ def train(
                 if keeper.done or keeper.stopped:
                     break
                 phase = stage.phases[(step - first) % len(stage.phases)]
-                torch.manual_seed(seed_for(seed, f"{use}/step{step}"))
+                engine.reseed(seed_for(seed, f"{use}/step{step}"))
                 batches = {
                     d: streams[d]
                     .batch(seed, f"{use}/{d}", step, net.classes[d], mixup=settings.mixup, **engine.share)
