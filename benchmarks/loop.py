@@ -2,8 +2,8 @@
 
     python benchmarks/loop.py [--steps 150] [--repeats 7] [--out benchmarks/results/loop.json]
 
-The bare loop does the same work (batches in order, forward, cross-entropy, clipping, rate, AdamW) and nothing else: no log,
-no checkpoint, no progress. Both run in turn, each repetition in another order; medians of the ratio within a repetition.
+The bare loop does the same work (batches in order, forward, cross-entropy, clipping, rate, AdamW) and nothing else: no
+log, no checkpoint, no progress. Both run in turn, in alternating order; the ratio is the median within repetitions.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Engine:
             self.model = self.accelerator.prepare_model(self.net)
 
     def reseed(self, seed: int) -> None:
-        """Dropout's generators. `torch.manual_seed` would queue a call with its stack for every device that is not there."""
+        """Dropout's generators. `torch.manual_seed` would queue a call for every kind of device that is not there."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
