@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_iris
 
 from crossgraft.errors import CrossgraftError
-from crossgraft.measure.calibration import brier, ece, reliability, temperature
+from crossgraft.measure.calibration import brier, ece, reliability, temperature, vector_scaling
 from crossgraft.measure.compare import guard, mcnemar, paired
 from crossgraft.measure.ranking import h_score, leep, logme, nce
 from crossgraft.measure.scores import mean_interval, scores, wilson
@@ -46,7 +46,9 @@ def test_logme_is_the_largest_evidence_also_with_fewer_examples_than_features(n:
             return -float(stats.multivariate_normal.logpdf(t, np.zeros(n), covariance)) / n
 
         starts = [np.array([a, b]) for a in (-2.0, 2.0) for b in (-2.0, 2.0)]
-        return -min(minimize(negative, s, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10}).fun for s in starts)
+        return -min(
+            minimize(negative, s, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10}).fun for s in starts
+        )
 
     direct = np.mean([evidence((y == c).astype(float)) for c in (0, 1)])
     assert logme(f, y) == pytest.approx(direct, abs=1e-4)
@@ -137,3 +139,53 @@ def test_temperature_is_where_the_loss_is_flat() -> None:
     assert (loss(t * 1.001) - loss(t)) > -1e-9
     assert (loss(t * 0.999) - loss(t)) > -1e-9
     assert 2 < t < 4.5
+
+
+def test_guard_without_evidence_keeps_what_was_asked_for_and_leaves_out_what_is_broken() -> None:
+    order = ["target_only", "transfer", "source_only"]
+    none = np.zeros(0)
+    for evidence in ({}, dict.fromkeys(order, none), dict.fromkeys(order, np.ones(1))):
+        verdict = guard(evidence, order)
+        assert verdict.kept == "transfer"
+        assert "nothing can be compared" in verdict.why
+    broken = guard({"target_only": np.ones(4), "transfer": np.array([0, 0, 0, np.inf])}, order)
+    assert broken.kept == "target_only"
+    assert "the transfer had losses that are not finite" in broken.why
+    with pytest.raises(CrossgraftError, match="same examples"):
+        guard({"target_only": np.ones(4), "transfer": np.ones(3)}, order)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_vector_scaling_is_where_the_loss_is_flat(shared: bool) -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(300, 3)) * 3
+    y = np.array([draw.choice(3, p=p) for p in np.exp(log_softmax(logits / 2 + [0.0, 1.0, -1.0]))])
+    a, b = vector_scaling(logits, y, ridge=0.01, shared=shared)
+
+    def loss(a: np.ndarray, b: np.ndarray) -> float:
+        pull = (a[:1] if shared else a) - 1
+        return float(-log_softmax(a * logits + b)[np.arange(300), y].mean() + 0.005 * (pull @ pull + b @ b))
+
+    ways = [np.ones(3)] if shared else list(np.eye(3))
+    slopes = [(loss(a + 1e-5 * v, b) - loss(a - 1e-5 * v, b)) / 2e-5 for v in ways]
+    slopes += [(loss(a, b + 1e-5 * v) - loss(a, b - 1e-5 * v)) / 2e-5 for v in np.eye(3)]
+    assert np.abs(slopes).max() < 1e-5
+    assert (np.unique(a).size == 1) == shared
+
+
+def test_an_impossible_label_costs_infinitely_much() -> None:
+    score = mean_interval(np.array([0.1, np.inf, 0.2, 0.3, 0.1, 0.2]))
+    assert score.value == np.inf
+    assert np.isnan(score.low)
+
+
+def test_ranking_says_what_is_wrong() -> None:
+    y = np.array([0, 1, 0, 1])
+    with pytest.raises(CrossgraftError, match="every feature is zero"):
+        logme(np.zeros((4, 2)), y)
+    with pytest.raises(CrossgraftError, match="row 2 has values"):
+        h_score(np.array([[1.0], [2.0], [np.nan], [3.0]]), y)
+    with pytest.raises(CrossgraftError, match="3 rows but 4 labels"):
+        nce(np.zeros(3, dtype=np.int64), y)
+    assert np.isfinite(h_score(np.ones((4, 3)), y, shrunk=False))
+    assert np.isfinite(h_score(np.ones((4, 3)), y))

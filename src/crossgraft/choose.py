@@ -15,7 +15,8 @@ Rows = Int[np.ndarray, " n"]
 Losses = Float[np.ndarray, " n"]
 Learn = Callable[[Rows, str], Fitted]
 FEW = 2  # labels in the smallest class below which a fold holds a whole class out
-SIMPLEST_FIRST = ("target_only", "source_only", "transfer")
+# At a tie: no transfer before transfer, and what has seen the target's labels before what has not.
+SIMPLEST_FIRST = ("target_only", "transfer", "source_only")
 
 
 def losses(model: Fitted, side: Side, rows: Rows) -> Losses:

@@ -114,7 +114,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         target_domain = replace(target_domain, splits=np.full(len(target_domain), "unlabelled"))
         warnings = [*target_domain.notes, "the target has no labels: nothing can be tested on it"]
     if source_domain is not None:
-        warnings += [*source_domain.notes, *classes_agree(source_domain)]
+        classes_agree(source_domain)  # for its errors: a source has no test part to warn about
+        warnings += source_domain.notes
     target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
     if not target_classes:
         raise CrossgraftError("neither the target nor a source has labels", "name the label column, or put pictures into class folders")
@@ -187,12 +188,10 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
 
 
 def folds(labels: Int[np.ndarray, " n"], seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
-    """Held-out rows of each fold, stratified: as many folds as the smallest class has examples, 2 to `most`.
+    """Held-out rows of each of up to `most` folds; the examples of a class are spread over as many folds as there are.
 
-    With one example a class, half of the classes are held out at a time: what is measured then is mostly the source.
+    With one example a class a fold holds whole classes out: what is measured for them is the source.
     """
-    smallest = int(np.bincount(labels)[np.unique(labels)].min())
-    k = min(max(smallest, 2), most, len(labels))
     order = rng(seed, use).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
-    return [np.sort(order[i::k]) for i in range(k)]
+    return [np.sort(order[i::most]) for i in range(min(most, len(labels)))]

@@ -6,6 +6,7 @@ from typing import Any
 
 _HOME = {
     "Score": "scores",
+    "confusion": "scores",
     "mean_interval": "scores",
     "scores": "scores",
     "wilson": "scores",
@@ -18,6 +19,7 @@ _HOME = {
     "ece": "calibration",
     "reliability": "calibration",
     "temperature": "calibration",
+    "vector_scaling": "calibration",
     "h_score": "ranking",
     "leep": "ranking",
     "logme": "ranking",

@@ -77,3 +77,39 @@ def temperature(logits: Float[np.ndarray, "n K"], labels: Int[np.ndarray, " n"])
 
     found = minimize_scalar(loss, bounds=(0.01, 100.0), method="bounded", options={"xatol": 1e-9})
     return float(1 / found.x)
+
+
+def vector_scaling(
+    logits: Float[np.ndarray, "n K"], labels: Int[np.ndarray, " n"], ridge: float = 1e-3, shared: bool = False
+) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """a, b = argmin (1/n) sum_i -log softmax(a * z_i + b)_{y_i} + ridge/2 (|a - 1|^2 + |b|^2) (Guo et al., ICML 2017).
+
+    With `shared` a is one number for all classes: bias-corrected temperature scaling (Alexandari et al., ICML 2020). The
+    ridge keeps b finite where a class has no example. Convex; a is kept above zero.
+
+    >>> a, b = vector_scaling(np.zeros((4, 2)), np.array([0, 0, 0, 1]), ridge=1e-9)
+    >>> round(float(b[0] - b[1]), 3)  # ln 3
+    1.099
+    """
+    from scipy.optimize import minimize
+
+    n, k = logits.shape
+    if n == 0:
+        raise CrossgraftError("there is no label to calibrate with", "give labelled examples of this domain")
+    hot = np.eye(k)[labels]
+
+    def loss(theta: Float[np.ndarray, " P"]) -> tuple[float, Float[np.ndarray, " P"]]:
+        a, b = theta[:-k], theta[-k:]
+        log_p = log_softmax(a * logits + b)
+        e = (np.exp(log_p) - hot) / n
+        by_class = (e * logits).sum(0)
+        slope = np.concatenate([by_class.sum(keepdims=True) if shared else by_class, e.sum(0)])
+        pull = theta - start
+        return float(-log_p[np.arange(n), labels].mean() + ridge / 2 * pull @ pull), slope + ridge * pull
+
+    scales = 1 if shared else k
+    start = np.concatenate([np.ones(scales), np.zeros(k)])
+    bounds = [(0.01, 100.0)] * scales + [(None, None)] * k
+    options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.broadcast_to(found.x[:-k], (k,)).copy(), found.x[-k:]

@@ -77,15 +77,27 @@ def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Seque
     evidence        held-out losses of each model on the same examples, nats
     simplest_first  the models, the simplest first; the error is of the paired difference
 
-    With fewer than two examples nothing can be told apart and the last, which was asked for, is kept.
+    With fewer than two examples nothing can be told apart, and the transfer, which was asked for, is kept (without one,
+    the last). A model with a loss that is not finite is left out, and `why` says so.
 
     >>> guard({"a": np.array([0.9, 1.1, 1.0]), "b": np.array([0.1, 0.3, 0.2])}, ["a", "b"]).kept
     'b'
     """
-    names = [name for name in simplest_first if name in evidence]
-    n = len(evidence[names[0]])
+    asked = [name for name in simplest_first if name in evidence] or list(simplest_first)
+    wanted = "transfer" if "transfer" in asked else asked[-1]
+    lengths = {len(losses) for losses in evidence.values()}
+    if len(lengths) > 1:
+        raise CrossgraftError(f"losses of {sorted(lengths)} examples", "compare models on the same examples")
+    n = max(lengths, default=0)
     if n < 2:
-        return Verdict(names[-1], f"With {n} held-out examples nothing can be compared; {_title(names[-1])} is what was asked for.", ())
+        found = "no held-out example" if n == 0 else "1 held-out example"
+        return Verdict(wanted, f"With {found} nothing can be compared; {_title(wanted)} is what was asked for.", ())
+    names = [name for name in asked if np.isfinite(evidence[name]).all()]
+    broken = [_title(name) for name in asked if name not in names]
+    if not names:
+        raise CrossgraftError(
+            "no model has finite held-out losses", "see the training's warnings: the models are broken"
+        )
     mean = {name: float(evidence[name].mean()) for name in names}
     best = min(names, key=lambda name: mean[name])
     kept = best
@@ -94,15 +106,18 @@ def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Seque
         if d.mean() <= d.std(ddof=1) / np.sqrt(n):
             kept = name
             break
-    rivals = [name for name in names if name != kept]
-    table = tuple((name, mean[name], None if name == kept else paired(evidence[name], evidence[kept])) for name in names)
+    table = tuple(
+        (name, mean[name], None if name == kept else paired(evidence[name], evidence[kept])) for name in names
+    )
     said = f"On {n} held-out examples the cross-entropy of {_title(kept)} is {mean[kept]:.3f} nats"
     for name, _, d in table:
         if d is not None:
             said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     if kept != best:
         said += f"; {_title(best)} is better by less than one standard error, and the simpler is kept"
-    return Verdict(kept, said + "." if rivals else said, table)
+    if broken:
+        said += f"; {' and '.join(broken)} had losses that are not finite"
+    return Verdict(kept, said + ".", table)
 
 
 def _title(name: str) -> str:

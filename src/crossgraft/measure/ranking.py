@@ -50,6 +50,8 @@ def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:
     n, d = f.shape
     u, singular, _ = np.linalg.svd(f, full_matrices=False)
     s = singular**2  # the other D - len(s) eigenvalues are zero
+    if not s.any():
+        raise CrossgraftError("every feature is zero", "take another backbone")
     evidences = []
     for c in np.unique(labels):
         t = (labels == c).astype(np.float64)
@@ -68,7 +70,14 @@ def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:
         m2 = float((s * projected / (s + r) ** 2).sum())
         res2 = float((projected * (r / (s + r)) ** 2).sum()) + outside
         logs = float(np.log(alpha + beta * s).sum()) + (d - len(s)) * np.log(alpha)
-        evidence = d / 2 * np.log(alpha) + n / 2 * np.log(beta) - logs / 2 - beta / 2 * res2 - alpha / 2 * m2 - n / 2 * np.log(2 * np.pi)
+        evidence = (
+            d / 2 * np.log(alpha)
+            + n / 2 * np.log(beta)
+            - logs / 2
+            - beta / 2 * res2
+            - alpha / 2 * m2
+            - n / 2 * np.log(2 * np.pi)
+        )
         evidences.append(evidence / n)
     return float(np.mean(evidences))
 

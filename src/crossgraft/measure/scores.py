@@ -51,7 +51,7 @@ def mean_interval(losses: Float[np.ndarray, " n"], seed: int = 0) -> Score:
     """
     _checked(losses)
     n, m = len(losses), float(losses.mean())
-    if n == 1:
+    if n == 1 or not np.isfinite(m):  # a label of probability 0 costs infinitely much
         return Score(m, float("nan"), float("nan"))
     se = float(losses.std(ddof=1)) / np.sqrt(n)
     if se == 0:
@@ -82,6 +82,17 @@ def scores(
     return {"cross_entropy": mean_interval(losses, seed), "accuracy": wilson(task.hits(log_probabilities, targets))}
 
 
+def confusion(log_probabilities: Float[np.ndarray, "n K"], targets: Int[np.ndarray, " n"]) -> Int[np.ndarray, "K K"]:
+    """Counts of examples: rows the label, columns the most probable class.
+
+    >>> confusion(np.log(np.array([[0.9, 0.1], [0.8, 0.2]])), np.array([0, 1])).tolist()
+    [[1, 0], [1, 0]]
+    """
+    counts = np.zeros((log_probabilities.shape[1],) * 2, dtype=np.int64)
+    np.add.at(counts, (targets, log_probabilities.argmax(1)), 1)
+    return counts
+
+
 def _checked(values: Float[np.ndarray, " n"]) -> None:
     if values.ndim != 1:
         raise CrossgraftError(f"scores of shape {values.shape}", "give one number an example")
@@ -89,4 +100,6 @@ def _checked(values: Float[np.ndarray, " n"]) -> None:
         raise CrossgraftError("there is no labelled example to score", "give a labelled test part")
     if np.isnan(values).any():
         where = int(np.flatnonzero(np.isnan(values))[0])
-        raise CrossgraftError(f"the score of example {where} is NaN", "see the training's warnings: the model is broken")
+        raise CrossgraftError(
+            f"the score of example {where} is NaN", "see the training's warnings: the model is broken"
+        )
