@@ -84,8 +84,8 @@ def vector_scaling(
 ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """a, b = argmin (1/n) sum_i -log softmax(a * z_i + b)_{y_i} + ridge/2 (|a - 1|^2 + |b|^2) (Guo et al., ICML 2017).
 
-    With `shared` a is one number for all classes: bias-corrected temperature scaling (Alexandari et al., ICML 2020). The
-    ridge keeps b finite where a class has no example. Convex; a is kept above zero.
+    With `shared` a is one number for all classes: bias-corrected temperature scaling (Alexandari et al., ICML 2020).
+    The ridge keeps b finite where a class has no example. Convex; a is kept above zero.
 
     >>> a, b = vector_scaling(np.zeros((4, 2)), np.array([0, 0, 0, 1]), ridge=1e-9)
     >>> round(float(b[0] - b[1]), 3)  # ln 3

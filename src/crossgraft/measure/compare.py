@@ -64,7 +64,10 @@ def mcnemar(hits_a: Float[np.ndarray, " n"], hits_b: Float[np.ndarray, " n"]) ->
 
 @dataclass(frozen=True)
 class Verdict:
-    """The model that is kept, and why in a sentence. `table` has a row a model: name, mean loss, difference from the kept."""
+    """The model that is kept, and why in a sentence.
+
+    table   a row a model: name, mean loss, difference from the kept one
+    """
 
     kept: str
     why: str

@@ -1,4 +1,4 @@
-"""How well a source or a backbone will transfer, from features or outputs on the labelled target: no training needed."""
+"""How well a source or a backbone will transfer, from features or outputs on the labelled target, without training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ def nce(source_labels: Labels, labels: Labels) -> float:
 
 
 def leep(source_probabilities: Float[np.ndarray, "N Z"], labels: Labels) -> float:
-    """(1/N) sum_i log sum_z P(y_i|z) theta(x_i)_z, nats, with P(y,z) the mean of theta over y (Nguyen et al., ICML 2020)."""
+    """(1/N) sum_i log sum_z P(y_i|z) theta(x_i)_z, nats (Nguyen et al., ICML 2020).
+
+    source_probabilities  theta(x_i), the source model's class probabilities on target example i
+    labels                y_i; P(y,z) = (1/N) sum_{i: y_i=y} theta(x_i)_z
+    """
     _checked(labels, source_probabilities)
     y = np.unique(labels, return_inverse=True)[1]
     joint = np.zeros((y.max() + 1, source_probabilities.shape[1]))
@@ -40,7 +44,7 @@ def leep(source_probabilities: Float[np.ndarray, "N Z"], labels: Labels) -> floa
 
 
 def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:
-    """Mean log evidence an example of Bayesian linear regressions of each class against the rest (You et al., ICML 2021).
+    """Mean log evidence an example of Bayesian linear regressions, each class against the rest (You et al., ICML 2021).
 
     t = F w + eps, w ~ N(0, I/alpha), eps ~ N(0, I/beta), alpha and beta by MacKay's fixed point; the sum over
     eigenvalues runs over all D of F'F, also with N < D. F is neither centred nor given a bias.
@@ -83,13 +87,15 @@ def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:
 
 
 def h_score(features: Float[np.ndarray, "N D"], labels: Labels, shrunk: bool = True) -> float:
-    """tr(cov(f)^-1 cov(E[f|y])) (Bao et al., ICIP 2019); shrunk by Ledoit and Wolf's a (Ibrahim et al., arXiv 2110.06893).
+    """tr(cov(f)^-1 cov(E[f|y])) (Bao et al., ICIP 2019); shrunk by Ledoit and Wolf's a (Ibrahim et al., 2021).
 
     Without shrinkage it is K - 1 for any features once N <= D. As in the authors' code cov(E[f|y]) divides by N - 1.
     """
     _checked(labels, features)
     f = np.asarray(features, dtype=np.float64)
     f = f - f.mean(0)
+    if not f.any():
+        return 0.0
     means = np.zeros_like(f)
     for c in np.unique(labels):
         means[labels == c] = f[labels == c].mean(0)
