@@ -1,6 +1,6 @@
 """The gradient loop beside a bare PyTorch loop on the same batches: seconds, and how far the weights lie apart.
 
-    python benchmarks/loop.py [--steps 150] [--repeats 7] [--out benchmarks/results/loop.json]
+    python benchmarks/loop.py [--steps 150] [--batches 32 128] [--repeats 7] [--out benchmarks/results/loop.json]
 
 The bare loop does the same work (batches in order, forward, cross-entropy, clipping, rate, AdamW) and nothing else: no
 log, no checkpoint, no progress. Both run in turn, in alternating order; the ratio is the median within repetitions.
@@ -85,7 +85,7 @@ def bare(given: dict[str, Stream], objective: Objective, settings: Settings, fus
         x = torch.cat([torch.from_numpy(given[d].values[rows[d][step]]) for d in weights])
         y = [torch.from_numpy(given[d].labels[rows[d][step]]) for d in weights]
         x = x.permute(0, 3, 1, 2).float() * scale + shift
-        logits = model.linear(model.layers(x)).split([len(part) for part in y])
+        logits = [model.linear(f) for f in model.layers(x).split([len(part) for part in y])]
         loss = sum(w * F.cross_entropy(z, part) for w, z, part in zip(weights.values(), logits, y, strict=True))
         optimizer.zero_grad()
         loss.backward()
@@ -103,6 +103,7 @@ def apart(a: Net, b: Net) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "loop.json")
     args = parser.parse_args()
@@ -110,7 +111,7 @@ def main() -> None:
     cases = {"target": ce("target"), "joint": ce("target") + 0.3 * ce("source")}
     table = []
     for name, objective in cases.items():
-        for batch_size in (32, 128):
+        for batch_size in args.batches:
             settings, given = Settings(lr=1e-3, steps=args.steps, batch_size=batch_size), streams(batch_size)
             few = Settings(lr=1e-3, steps=20, batch_size=batch_size)
             distance = apart(ours(given, objective, few)[0], bare(given, objective, few, fused=True)[0])
