@@ -189,3 +189,11 @@ def test_ranking_says_what_is_wrong() -> None:
         nce(np.zeros(3, dtype=np.int64), y)
     assert np.isfinite(h_score(np.ones((4, 3)), y, shrunk=False))
     assert np.isfinite(h_score(np.ones((4, 3)), y))
+
+
+def test_every_export_stays_what_it_is_after_its_module_was_imported() -> None:
+    import crossgraft.measure as measure
+
+    for _ in range(2):
+        for name in measure.__all__:
+            assert callable(getattr(measure, name)), name

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.domain_classifier import RIDGES, fit, stratified
-from crossgraft.measure.gap import conditional_gap, gap
+from crossgraft.measure.divergence import conditional_gap, gap
 
 
 def jsd(d: float, spread: float = 1.0) -> float:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+# No name here is a module's name: importing the module would put it in the function's place.
 _HOME = {
     "Score": "scores",
     "confusion": "scores",
     "mean_interval": "scores",
-    "scores": "scores",
     "wilson": "scores",
     "Difference": "compare",
     "Verdict": "compare",
     "guard": "compare",
     "mcnemar": "compare",
     "paired": "compare",
-    "Gap": "gap",
-    "conditional_gap": "gap",
-    "gap": "gap",
+    "Gap": "divergence",
+    "conditional_gap": "divergence",
+    "gap": "divergence",
     "brier": "calibration",
     "ece": "calibration",
     "reliability": "calibration",

@@ -65,7 +65,7 @@ def gap(
     seed: int = 0,
     most: int = MOST,
 ) -> Gap:
-    """JSD(S, T) >= ln 2 - CE_D, CE_D the held-out cross-entropy of a balanced domain classifier (Goodfellow et al. 2014).
+    """JSD(S, T) >= ln 2 - CE_D, CE_D the held-out loss of a balanced domain classifier (Goodfellow et al. 2014).
 
     The classifier is a ridge logistic regression, linear and, in the leading directions, quadratic; its ridge is chosen
     inside the training folds. Equality holds for the best classifier: what a better one could tell apart is not
