@@ -9,8 +9,8 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.measure.domain_classifier import RIDGES, fit, stratified
 from crossgraft.measure.divergence import conditional_gap, gap
+from crossgraft.measure.domain_classifier import RIDGES, fit, stratified
 
 
 def jsd(d: float, spread: float = 1.0) -> float:

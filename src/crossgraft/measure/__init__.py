@@ -27,6 +27,13 @@ _HOME = {
     "leep": "ranking",
     "logme": "ranking",
     "nce": "ranking",
+    "LabelShift": "priors",
+    "adapted": "priors",
+    "label_shift": "priors",
+    "LabelsSaved": "worth",
+    "LearningCurve": "worth",
+    "labels_saved": "worth",
+    "learning_curve": "worth",
 }
 __all__ = sorted(_HOME)
 

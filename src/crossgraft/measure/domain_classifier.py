@@ -156,7 +156,7 @@ def permutation_p(
     The statistic is the held-out correlation of the label with a cross-fitted ridge regression of it, the largest over
     the ridges. Its predictions are linear in the labels, so that one factorisation a fold serves every permutation and
     the whole of the cross-fitting is repeated for each. Folds are drawn with the counts of both domains fixed: given
-    the folds the labels within one are exchangeable, and the test is exact at any size (Lopez-Paz and Oquab, ICLR 2017).
+    the folds the labels within one are exchangeable, and the test is exact at any size (Lopez-Paz, Oquab, ICLR 2017).
     """
     labels = np.repeat(y[:, None], permutations + 1, 1)
     for f in np.unique(fold):
