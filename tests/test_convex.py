@@ -120,11 +120,11 @@ def test_single_precision_reaches_the_same_objective(monkeypatch: pytest.MonkeyP
 
 
 def test_the_low_rank_preconditioner_changes_nothing_but_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crossgraft.solve import newton
+    from crossgraft.solve import preconditioner
 
     x, y = blobs(300, 150, 3)
     plain = solve([Part(x, y, np.arange(3))], 3, ridge=1e-3, tolerance=1e-9)
-    monkeypatch.setattr(newton, "CHEAP", 0)
+    monkeypatch.setattr(preconditioner, "CHEAP", 0)
     low_rank = solve([Part(x, y, np.arange(3))], 3, ridge=1e-3, tolerance=1e-9)
     assert low_rank.objective == pytest.approx(plain.objective, abs=1e-8)
 

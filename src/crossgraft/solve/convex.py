@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.solve.newton import Rows, minimise
+from crossgraft.solve.newton import minimise
+from crossgraft.solve.rows import Array, Rows
+from crossgraft.solve.threads import threads_for
 
-Array = np.ndarray[Any, Any]
 SMALL = 2e7  # products of one pass below which float64 costs nothing worth saving
 CHUNK = 8192
 
@@ -94,7 +94,16 @@ def solve(
     start: Head | None = None,
     tolerance: float = 1e-6,
 ) -> Head:
-    """Minimise sum_parts weight * CE(part) + ridge/2 (|W - W0|^2 + |b - b0|^2), nats."""
+    """Minimise sum_parts weight * CE(part) + ridge/2 (|W - W0|^2 + |b - b0|^2), nats.
+
+    Until the objective is at most about `tolerance` nats above its least; `Head.gap` bounds what is left. A part of
+    weight zero is not read; rows without a label (-1) are left out. UsageError where nothing can be minimised.
+
+    >>> x, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+    >>> head = solve([Part(x, y, np.arange(2))], 2, ridge=0.01)
+    >>> (x @ head.weight + head.bias).argmax(axis=1).tolist()
+    [0, 0, 1, 1]
+    """
     began = time.perf_counter()
     if not ridge > 0:
         raise UsageError(
@@ -104,16 +113,31 @@ def solve(
     if not active:
         raise UsageError("no cross-entropy to minimise", "give at least one part of weight above zero")
     w0 = None if prior is None else stacked(prior)
-    small = sum(len(p.x) for p in active) * active[0].x.shape[1] * n_columns < SMALL
+    products = sum(len(p.x) for p in active) * active[0].x.shape[1] * n_columns
+    with threads_for(products):
+        head = _solve(active, n_columns, ridge, w0, start, tolerance, products < SMALL)
+    return replace(head, seconds=time.perf_counter() - began)
+
+
+def _solve(
+    active: list[Part],
+    n_columns: int,
+    ridge: float,
+    w0: Array | None,
+    start: Head | None,
+    tolerance: float,
+    small: bool,
+) -> Head:
     rows = [rows_of(p, w0, np.float64 if small else np.float32) for p in active]
     rows = [r for r in rows if len(r.x)]
     d = active[0].x.shape[1] + 1
     zero = np.zeros((d, n_columns)) if w0 is None else w0
     v = np.zeros_like(zero) if start is None or not rows else stacked(start) - zero
-    basis, f, gap, steps, good = None, 0.0, 0.0, 0, True
+    basis: Span | None = None
+    f, gap, steps, good = 0.0, 0.0, 0, True
     if rows and sum(len(r.x) for r in rows) < 0.9 * d:
         basis, rows = span(rows)
-        v = basis.T @ v
+        v = basis.down(v)
     for dtype in (np.float64,) if small else (np.float32, np.float64):
         if rows:
             cast = [r.cast(dtype) for r in rows]
@@ -124,16 +148,37 @@ def solve(
             f, gap = certificate(rows, v, ridge)
         if good:
             break
-    w = zero + (v if basis is None else basis @ v)
-    return Head(w[:-1].copy(), w[-1].copy(), f, gap, steps, time.perf_counter() - began, good)
+    w = zero + (v if basis is None else basis.up(v))
+    return Head(w[:-1].copy(), w[-1].copy(), f, gap, steps, converged=good)
 
 
-def span(rows: list[Rows]) -> tuple[Float[np.ndarray, "D n"], list[Rows]]:
-    """An orthonormal basis of what the rows span, and the rows in it: the optimum leaves its prior only along them."""
-    basis, triangle = np.linalg.qr(np.concatenate([r.x for r in rows]).T.astype(np.float64))
-    ends = np.cumsum([len(r.x) for r in rows])[:-1]
-    pieces = np.split(np.ascontiguousarray(triangle.T), ends)
-    return basis, [replace(r, x=x.astype(r.x.dtype)) for r, x in zip(rows, pieces, strict=True)]
+@dataclass(frozen=True)
+class Span:
+    """What the rows X span: W = X' L^-T V with L L' = X X' + jitter, so that logits are L V and |W| is |V|.
+
+    The jitter, 1e-11 of the sum of squared norms, stands in for rows that repeat one another.
+    """
+
+    x: Float[np.ndarray, "n D"]
+    lower: Float[np.ndarray, "n n"]
+
+    def up(self, v: Float[np.ndarray, "n U"]) -> Float[np.ndarray, "D U"]:
+        """From coordinates in the span to features."""
+        return np.asarray(self.x.T @ np.linalg.solve(self.lower.T, v))
+
+    def down(self, w: Float[np.ndarray, "D U"]) -> Float[np.ndarray, "n U"]:
+        """From features to coordinates in the span."""
+        return np.asarray(np.linalg.solve(self.lower, self.x @ w))
+
+
+def span(rows: list[Rows]) -> tuple[Span, list[Rows]]:
+    """What the rows span, and the rows in it: the optimum leaves its prior only along them."""
+    x = np.concatenate([r.x for r in rows]).astype(np.float64)
+    gram = x @ x.T
+    jitter = 1e-11 * max(float(np.trace(gram)), 1e-30)
+    lower = np.linalg.cholesky(gram + jitter * np.eye(len(x)))
+    pieces = np.split(lower, np.cumsum([len(r.x) for r in rows])[:-1])
+    return Span(x, lower), [replace(r, x=x.astype(r.x.dtype)) for r, x in zip(rows, pieces, strict=True)]
 
 
 def certificate(rows: list[Rows], v: Float[np.ndarray, "D U"], ridge: float) -> tuple[float, float]:

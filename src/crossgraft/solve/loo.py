@@ -16,9 +16,12 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.solve.newton import Array, Preconditioner, Rows, minimise
+from crossgraft.solve.newton import minimise
+from crossgraft.solve.preconditioner import Preconditioner
+from crossgraft.solve.rows import Array, Rows
 
 WIDEST = 1200  # rows and columns of the Hessian that one group of target rows may need
+DUAL = 500  # target rows up to which N x N matrices are cheaper than the Hessian
 
 
 def formula(
@@ -37,6 +40,8 @@ def formula(
     which is of second order; on all features where that is no larger.
     """
     target, d = parts[0], parts[0].x.shape[1]
+    if len(parts) == 1 and len(target.x) <= DUAL:
+        return _moved(target, v, probs[0], which, _dual(target, ridge, probs[0], which))
     seen = np.unique(np.concatenate([r.columns for r in parts]))
     group = d if d * len(seen) <= WIDEST else max(4, WIDEST // len(seen))
     out = np.empty((len(which), len(target.columns)))
@@ -46,18 +51,45 @@ def formula(
         basis = None
         if len(some) < d and preconditioner is not None:
             basis = np.linalg.qr(preconditioner.near(x, int(target.columns[0]), b).T)[0]
-        p = probs[0][:, some].T.astype(np.float64)
-        z = target.logits(v[None])[0][:, some].T.astype(np.float64)
-        z += 0 if target.z0 is None else target.z0[:, some].T
-        blocks = _blocks(parts, seen, ridge, probs, x, basis)
-        w = target.w[some].astype(np.float64)
-        q = np.full_like(p, target.smoothing / p.shape[1])
-        q[np.arange(len(some)), target.label[some]] += 1 - target.smoothing
-        g = w[:, None] * (p - q)
-        a = w[:, None, None] * (p[:, :, None] * np.eye(p.shape[1]) - p[:, :, None] * p[:, None, :])
-        moved = np.linalg.solve(np.eye(p.shape[1]) - a @ blocks, g[:, :, None])
-        out[i : i + group] = z + (blocks @ moved)[:, :, 0]
+        out[i : i + group] = _moved(target, v, probs[0], some, _blocks(parts, seen, ridge, probs, x, basis))
     return out
+
+
+def _moved(target: Rows, v: Array, probs: Array, some: Array, blocks: Array) -> Float[np.ndarray, "n k"]:
+    """z_i + B_i (I - A_i B_i)^-1 g_i for some rows."""
+    p = probs[:, some].T.astype(np.float64)
+    z = target.logits(v[None])[0][:, some].T.astype(np.float64)
+    z += 0 if target.z0 is None else target.z0[:, some].T
+    w = target.w[some].astype(np.float64)
+    q = np.full_like(p, target.smoothing / p.shape[1])
+    q[np.arange(len(some)), target.label[some]] += 1 - target.smoothing
+    g = w[:, None] * (p - q)
+    a = w[:, None, None] * (p[:, :, None] * np.eye(p.shape[1]) - p[:, :, None] * p[:, None, :])
+    moved = np.linalg.solve(np.eye(p.shape[1]) - a @ blocks, g[:, :, None])
+    return np.asarray(z + (blocks @ moved)[:, :, 0])
+
+
+def _dual(target: Rows, ridge: float, probs: Array, which: Array) -> Float[np.ndarray, "n k k"]:
+    """B_i without a source, from N x N matrices instead of the Hessian (Rasmussen and Williams 2006, section 3.5).
+
+    K = X X'/ridge, D_c = diag(w p_c), E_c = D_c^1/2 (I + D_c^1/2 K D_c^1/2)^-1 D_c^1/2, F = sum_c E_c:
+    (B_i)_ab = [a = b] (K - K E_a K)_ii + (K E_a F^-1 E_b K)_ii.
+    """
+    x, w = target.x.astype(np.float64), target.w.astype(np.float64)
+    gram = x @ x.T / ridge
+    some, n, k = gram[which], len(x), len(probs)
+    root = np.sqrt(np.maximum(w, 1e-9 * w.max()) * np.maximum(probs, 1e-30))
+    total, reach = np.zeros((n, n)), np.empty((k, len(which), n))
+    blocks = np.zeros((len(which), k, k))
+    for c in range(k):
+        e = np.linalg.inv(root[c][:, None] * gram * root[c] + np.eye(n))
+        e *= root[c][:, None] * root[c]
+        total += e
+        reach[c] = some @ e
+        blocks[:, c, c] = gram[which, which] - np.einsum("ij,ij->i", reach[c], some)
+    half = np.linalg.inv(np.linalg.cholesky(total + 1e-14 * np.trace(total) * np.eye(n)))
+    q = reach @ half.T
+    return np.asarray(blocks + np.matmul(q.transpose(1, 0, 2), q.transpose(1, 2, 0)))
 
 
 def _blocks(
