@@ -107,7 +107,7 @@ def main() -> None:
         grid = found._grid
         for i in range(lams.size):
             for j in range(ridges.size):
-                grid._refit(i, j)
+                grid.refit(i, j)
         best = found.choose()  # every value is exact now
         out["chosen_by_exact"] = {"lam": best.lam, "ridge": best.ridge, "loo": best.loo}
         i, j = int(np.abs(lams - point.lam).argmin()), int(np.abs(ridges - point.ridge).argmin())

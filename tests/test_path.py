@@ -188,3 +188,27 @@ def test_what_cannot_be_solved_says_why(parts: list[Part]) -> None:
         path(parts[0], parts[1], 5, lams=[-1])
     with pytest.raises(UsageError, match="no rule"):
         path(parts[0], None, 5, ridges=[0.1]).choose("best")
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_formula_without_a_source_from_rows_or_from_the_hessian(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossgraft.solve import loo
+
+    x, y = blobs(30, 6, k)
+    weights = np.where(np.arange(30) == 4, 0.0, np.linspace(1, 2, 30))
+    rows = [rows_of(Part(x, y, np.arange(k), sample_weight=weights, label_smoothing=0.1))]
+    found = minimise(rows, k, np.array([0.01]), np.zeros((1, k, 7)), 1e-12)
+    args = (rows, k, 0.01, found.v[0], [p[0] for p in found.probs], np.arange(2, 30), found.preconditioner, 0)
+    dual = formula(*args)
+    monkeypatch.setattr(loo, "DUAL", 0)
+    np.testing.assert_allclose(log_softmax(dual), log_softmax(formula(*args)), atol=1e-6)
+
+
+def test_the_chosen_point_is_near_the_best_of_exact_values(parts: list[Part]) -> None:
+    found = path(parts[0], parts[1], 5, lams=[0, 0.1, 1], ridges=[1e-4, 1e-3, 1e-2, 1e-1])
+    truth = [
+        [brute([parts[0]] + ([replace(parts[1], weight=lam)] if lam else []), 5, r).mean() for r in found.ridges]
+        for lam in found.lams
+    ]
+    i, j = np.unravel_index(int(found.mean.argmin()), found.mean.shape)
+    assert truth[i][j] - np.min(truth) < 0.01

@@ -13,7 +13,7 @@ from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
 
 # nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
-TOLERANCE, REFIT = 1e-7, 1e-8
+TOLERANCE, REFIT = 1e-6, 1e-7
 BATCH = 2e7  # numbers in one batch of logits
 WORK, MOST_WORK = 1e10, 1e12  # multiplications that refits of the whole grid may take, and those of one point
 ROUNDS, SETTLED = 8, 0.005  # rounds of refits at most; nats that a refit may be off for the rest to be trusted
@@ -46,6 +46,8 @@ class Stage:
     basis: Span | None
     v: Array  # (R, U, D)
     probs: list[Array]
+    lam: float
+    slope: Array | None  # dv/d log lambda, from the stage before
 
 
 class Grid:
@@ -107,6 +109,8 @@ class Grid:
         v = np.zeros((r, self.n_columns, d), dtype=np.float32)
         if last is not None and last.v.shape == v.shape and self._joint(last) == joint:
             v = last.v.copy()
+            if last.slope is not None:
+                v += last.slope * np.float32(np.log(self.lams[i] / last.lam))
         probs = [np.empty((r, len(p.columns), len(p.x)), dtype=np.float32) for p in rows]
         size = max(1, int(BATCH / max(p[0].size for p in probs)))
         for a in range(0, r, size):
@@ -123,7 +127,10 @@ class Grid:
                 ps = [p[j] for p in probs]
                 z = formula(rows, self.n_columns, self.ridges[j], v[j], ps, self.some, found.preconditioner, j - a)
                 self._write(i, j, slice(None), z, False)
-        return Stage(rows, basis, v, probs)
+        slope = None
+        if joint and last is not None and last.v.shape == v.shape and self._joint(last) and self.lams[i] < last.lam:
+            slope = (v - last.v) / np.float32(np.log(self.lams[i] / last.lam))
+        return Stage(rows, basis, v, probs, float(self.lams[i]), slope)
 
     def _write(self, i: int, j: int, which: slice | Array, z: Array, exact: bool) -> None:
         label = self.rows_t.label[self.some][which]

@@ -79,6 +79,12 @@ def _dual(target: Rows, ridge: float, probs: Array, which: Array) -> Float[np.nd
     gram = x @ x.T / ridge
     some, n, k = gram[which], len(x), len(probs)
     root = np.sqrt(np.maximum(w, 1e-9 * w.max()) * np.maximum(probs, 1e-30))
+    if k == 2:  # one logit, the difference: K doubles, and its curvature is w p_1 p_2
+        root, gram, some = np.sqrt(w) * np.sqrt(probs[0] * probs[1]), 2 * gram, 2 * some
+        e = np.linalg.inv(root[:, None] * gram * root + np.eye(n))
+        reach = (some * root) @ e * root
+        own = gram[which, which] - np.einsum("ij,ij->i", reach, some)
+        return np.asarray(own[:, None, None] * np.array([[0.25, -0.25], [-0.25, 0.25]]))
     total, reach = np.zeros((n, n)), np.empty((k, len(which), n))
     blocks = np.zeros((len(which), k, k))
     for c in range(k):

@@ -117,7 +117,9 @@ def _newton_step(
     ridge = ridges[act].astype(g.dtype)[:, None, None]
     res = -g[act]
     s, zs = np.zeros_like(res), [np.zeros_like(p) for p in ps]
-    way = precondition(res, act)
+    on, live = np.flatnonzero(act), act.copy()  # the ridges that are not solved yet
+    at: slice | Array = slice(None)  # their places among the active ones
+    way = precondition(res, live)
     rz = _dot(res, way)
     goal = np.maximum(FORCE * rz, 1e-30)
     count, limit = 0, 200
@@ -128,16 +130,23 @@ def _newton_step(
         for r, p, t in zip(parts, ps, ts, strict=True):
             r.back(r.curve(p, t), h)
         curvature = _dot(way, h)
-        live = (rz > goal) & (curvature > 0)
-        a = np.where(live, rz / np.where(curvature > 0, curvature, 1), 0).astype(g.dtype)[:, None, None]
-        s += a * way
+        go = (rz > goal) & (curvature > 0)
+        a = np.where(go, rz / np.where(curvature > 0, curvature, 1), 0).astype(g.dtype)[:, None, None]
+        s[at] += a * way
         for total, t in zip(zs, ts, strict=True):
-            total += a * t
+            total[at] += a * t
         res -= a * h
-        z = precondition(res, act)
-        new = np.where(live, _dot(res, z), 0)
-        if not (live & (new > goal)).any():
+        z = precondition(res, live)
+        new = np.where(go, _dot(res, z), 0)
+        go &= new > goal
+        if not go.any():
             break
         way = z + np.where(rz > 0, new / np.where(rz > 0, rz, 1), 0).astype(g.dtype)[:, None, None] * way
         rz = new
+        if 4 * go.sum() <= 3 * len(go):
+            at = np.arange(len(go))[go] if isinstance(at, slice) else at[go]
+            on, way, res, rz, goal, ridge = on[go], way[go], res[go], rz[go], goal[go], ridge[go]
+            ps, parts = [p[go] for p in ps], [r.only(go) for r in parts]
+            live = np.zeros_like(act)
+            live[on] = True
     return s, zs, count
