@@ -73,8 +73,8 @@ def learning_curve(
 class LabelsSaved:
     """`needed` labels without transfer where it used `used`; `saved` is the difference.
 
-    An end that lies above the largest size of the curve is infinite, one below the smallest is that size: the curve
-    does not show it. `why` says it all in a sentence.
+    What the curve does not show is not made up: above its largest size a value or high end is infinite and a low end
+    that size, below its smallest a value or high end is that size and a low end zero. `why` says it all in a sentence.
     """
 
     needed: Score
@@ -136,9 +136,12 @@ def labels_saved(
     high = float(
         np.quantile(n_needed[1:], 0.975, method="higher")
     )  # between finite and infinite nothing is interpolated
+    low, high = min(low, value, float(sizes[-1])), max(high, value)
+    if repeats == 1 or n == 1 or low <= sizes[0]:
+        low = 0.0
     if repeats == 1 or n == 1:
-        low, high = float(sizes[0]), math.inf  # one draw does not show how much draws differ
-    needed = Score(value, min(low, value), max(high, value))
+        high = math.inf  # one draw does not show how much draws differ
+    needed = Score(value, low, high)
     saved = Score(*(end - used for end in (needed.value, needed.low, needed.high)))
     return LabelsSaved(needed, saved, used, int(sizes[-1]), _sentence(needed, used, sizes, float(losses.mean())))
 
@@ -200,7 +203,7 @@ def _sentence(needed: Score, used: int, sizes: Array, level: float) -> str:
     said = (
         f"The transfer reaches {level:.3f} nats with {used} target labels; without it {count(needed.value)} are needed"
     )
-    said += f" [{count(needed.low)}, {count(needed.high)}]"
+    said += f" [{needed.low:.0f}, {count(needed.high)}]"
     if needed.low > used:
         return f"{said}: it saved labels."
     if needed.high < used:
