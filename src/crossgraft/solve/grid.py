@@ -163,7 +163,7 @@ class Grid:
                 break
 
     def _learn(self, i: int, j: int) -> float:
-        """Refit a point and correct those to which it is the nearest refitted one; how far its mean was off, nats."""
+        """Refit a point; correct those nearest to it, half as much each step; how far its mean was off, nats."""
         before = self.losses[i, j].copy()
         self.refit(i, j)
         change = self.losses[i, j] - before
@@ -171,8 +171,9 @@ class Grid:
         rank = np.argsort(np.argsort(self.lams, kind="stable"), kind="stable")
         for a, b in np.argwhere(~self.exact.all(axis=2)):
             far = np.abs(rank[refitted[:, 0]] - rank[a]) + np.abs(refitted[:, 1] - b)
-            if abs(rank[a] - rank[i]) + abs(b - j) <= far.min():
-                self.losses[a, b] = np.maximum(self.losses[a, b] + change, 0)
+            steps = abs(rank[a] - rank[i]) + abs(b - j)
+            if steps <= far.min():
+                self.losses[a, b] = np.maximum(self.losses[a, b] + change * 0.5**steps, 0)
         return abs(float(change.mean()))
 
     def refit(self, i: int, j: int) -> None:
