@@ -82,7 +82,9 @@ def table(name: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)]
     print("\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"head": list(head), "rows": [list(r) for r in rows]}, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({"head": list(head), "rows": [list(r) for r in rows]}, indent=1) + "\n"
+    )
 
 
 def accuracy(rows: Sequence[dict[str, Any]], pick: Callable[[dict[str, Any]], dict[str, Any] | None]) -> list[float]:

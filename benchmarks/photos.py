@@ -14,7 +14,12 @@ def main() -> None:
     schedules = args.schedules.split(",")
     base = {"target": str(data() / path), "baselines": False, "guard": False}
     cells = [
-        {"name": f"{args.set} {k} {s}", "shots": k, "schedule": s, "fit": base | {"shots": k, "schedule": s, "seed": seed}}
+        {
+            "name": f"{args.set} {k} {s}",
+            "shots": k,
+            "schedule": s,
+            "fit": base | {"shots": k, "schedule": s, "seed": seed},
+        }
         for k in shots
         for s in schedules
         for seed in range(args.seeds)

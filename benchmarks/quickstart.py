@@ -9,7 +9,9 @@ from cells import accuracy, arguments, mean, run, table
 def main() -> None:
     args = arguments(__doc__ or "", shots=2)
     base = {"target": "sklearn-digits", "source": ["mnist5000"], "backbone": "cnn", "shots": args.shots}
-    rows = run("quickstart", [{"name": f"quickstart {s}", "fit": base | {"seed": s}} for s in range(args.seeds)], args.jobs)
+    rows = run(
+        "quickstart", [{"name": f"quickstart {s}", "fit": base | {"seed": s}} for s in range(args.seeds)], args.jobs
+    )
     parts = {
         "kept model": lambda r: r["test"],
         "transfer": lambda r: r["transfer"],

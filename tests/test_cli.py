@@ -44,7 +44,9 @@ def test_fit_predict_score_report(table: Path, tmp_path: Path, capsys: pytest.Ca
     assert Path(json.loads(out)["report"]).exists()
 
 
-def test_a_recipe_file_and_flags_share_one_schema(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_file_and_flags_share_one_schema(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "recipe.toml").write_text(f'target = "{table}"\nseed = 3\nridge = 0.01\n')
     status, out, _ = call(capsys, "fit", tmp_path / "recipe.toml", "--seed", 4, "--out", tmp_path / "run", "--json")
     assert (status, json.loads(out)["seed"], json.loads(out)["ridge"]) == (0, 4, 0.01)
@@ -65,7 +67,12 @@ def test_a_recipe_file_and_flags_share_one_schema(table: Path, tmp_path: Path, c
     ],
 )
 def test_wrong_calls_end_in_a_sentence(
-    arguments: list[str], status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     got, out, err = call(capsys, *arguments, "--json")

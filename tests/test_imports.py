@@ -12,7 +12,21 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
 BESIDE = ["errors", "seeds", "progress", "tasks", "recipe"]
-ROAD = ["domains", "backbones", "features", "prepare", "objective", "solve", "measure", "model", "report", "run", "choose", "record", "transfer"]
+ROAD = [
+    "domains",
+    "backbones",
+    "features",
+    "prepare",
+    "objective",
+    "solve",
+    "measure",
+    "model",
+    "report",
+    "run",
+    "choose",
+    "record",
+    "transfer",
+]
 DOORS = ["__init__", "__main__", "cli"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
@@ -29,7 +43,10 @@ def imported(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; write crossgraft.<module>"
-            names = [f"{node.module}.{alias.name}" if node.module == "crossgraft" else str(node.module) for alias in node.names]
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "crossgraft" else str(node.module)
+                for alias in node.names
+            ]
         else:
             continue
         found |= {name.split(".")[1] for name in names if name.startswith("crossgraft.")}
@@ -48,13 +65,30 @@ def test_imports_only_from_its_left(path: Path) -> None:
 def heavy_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*{{m.split('.')[0] for m in sys.modules}})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    heavy = {"torch", "timm", "sklearn", "scipy", "pandas", "matplotlib", "datasets", "transformers", "accelerate", "openvino"}
+    heavy = {
+        "torch",
+        "timm",
+        "sklearn",
+        "scipy",
+        "pandas",
+        "matplotlib",
+        "datasets",
+        "transformers",
+        "accelerate",
+        "openvino",
+    }
     return set(out.split()) & heavy
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["import crossgraft", "import crossgraft.cli", "import crossgraft.domains", "import crossgraft.backbones", "import crossgraft.measure"],
+    [
+        "import crossgraft",
+        "import crossgraft.cli",
+        "import crossgraft.domains",
+        "import crossgraft.backbones",
+        "import crossgraft.measure",
+    ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:
     assert heavy_after(statement) == set()

@@ -14,7 +14,7 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.run import Run
 from crossgraft.transfer import fit
 
-FAST: dict[str, Any] = {"backbone": "cnn", "steps": 12, "source_steps": 40, "shots": 2, "schedule": "lp_ft"}
+FAST: dict[str, Any] = {"backbone": "cnn", "steps": 30, "source_steps": 60, "shots": 2, "schedule": "lp_ft"}
 
 
 def shifted(n: int, shift: float, seed: int, classes: str = "abc") -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,19 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_run_holds_what_the_doors_promise(digits: Run) -> None:
     result = json.loads((digits.folder / "result.json").read_text())
-    assert {"run", "test", "baselines", "kept", "lam", "method", "schedule", "selection", "skipped", "seconds", "versions"} <= set(result)
+    assert {
+        "run",
+        "test",
+        "baselines",
+        "kept",
+        "lam",
+        "method",
+        "schedule",
+        "selection",
+        "skipped",
+        "seconds",
+        "versions",
+    } <= set(result)
     for part in (result["test"], result["baselines"]["target_only"], result["baselines"]["source_only"]):
         assert part["n"] == 1797 - 20
         for score in ("accuracy", "cross_entropy"):
@@ -41,7 +53,13 @@ def test_a_run_holds_what_the_doors_promise(digits: Run) -> None:
     assert result["method"] == "joint"
     assert result["schedule"] == "lp_ft"
     assert result["n"]["target_labelled"] == 20
-    assert {p.name for p in digits.folder.iterdir()} >= {"recipe.toml", "model.json", "weights.safetensors", "measures.jsonl", "report.html"}
+    assert {p.name for p in digits.folder.iterdir()} >= {
+        "recipe.toml",
+        "model.json",
+        "weights.safetensors",
+        "measures.jsonl",
+        "report.html",
+    }
     assert not (digits.folder / "checkpoints").exists()
 
 
@@ -78,7 +96,9 @@ def test_same_seed_same_weights(digits: Run, tmp_path: Path) -> None:
     assert (other.folder / "weights.safetensors").read_bytes() != (digits.folder / "weights.safetensors").read_bytes()
 
 
-def test_interrupted_and_resumed_is_as_never_interrupted(digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_and_resumed_is_as_never_interrupted(
+    digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from crossgraft.transfer import Steps
 
     target_only = Steps.target_only
@@ -122,7 +142,7 @@ def test_every_schedule_trains_with_partly_shared_classes(schedule: str, tmp_pat
 
     target, source = open_domain("sklearn-digits", "t"), open_domain("mnist5000", "s")
     target = target.take([i for i, y in enumerate(target.labels) if y in "345"][:200])
-    source = source.take([i for i, y in enumerate(source.labels) if y in "123"][:400])
+    source = source.take([i for i, y in enumerate(source.labels) if y in "123"][::5])
     options = FAST | {"schedule": schedule, "steps": 6, "source_steps": 10}
     run = fit(target, source, out=tmp_path / "run", **options)
     assert run.result["task"]["classes"] == ["3", "4", "5"]

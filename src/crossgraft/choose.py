@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,11 +22,12 @@ SIMPLEST_FIRST = ("target_only", "transfer", "source_only")
 
 def losses(model: Fitted, side: Side, rows: Rows) -> Losses:
     """-log p(y_i|x_i) of these rows, nats."""
-    return -model.log_probabilities(side, rows)[np.arange(len(rows)), side.labels[rows]]
+    found: Losses = -model.log_probabilities(side, rows)[np.arange(len(rows)), side.labels[rows]]
+    return found
 
 
 def judged_on(job: Job) -> Rows:
-    """The target rows that evidence is about: the validation part where the selection names it, else the training rows."""
+    """Rows that evidence is about: the validation part where the selection names it, else the training rows."""
     return job.target.rows("val") if job.selection == "target_val" else job.rows
 
 
@@ -57,7 +59,9 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, Losses |
         return asked, None
     smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())
     if smallest < FEW and not job.covered and job.selection != "target_val":
-        job.warnings.append(f"schedule auto took frozen: with {smallest} labels in the smallest class nothing can be held out")
+        job.warnings.append(
+            f"schedule auto took frozen: with {smallest} labels in the smallest class nothing can be held out"
+        )
         return "frozen", None
     tried = {schedule: held_out(job, learn(schedule), f"try_{schedule}") for schedule in ("frozen", "lp_ft")}
     kept = guard(tried, simplest_first=("frozen", "lp_ft")).kept
@@ -73,3 +77,13 @@ def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses])
     if len(order) == 1:
         return Verdict(order[0], "There was nothing to compare it with.", ())
     return guard({m: evidence[m] for m in order}, simplest_first=order)
+
+
+@dataclass(eq=False)
+class Outcome:
+    """The trained models by name, their held-out evidence, and which of them is kept."""
+
+    models: dict[str, Fitted]
+    evidence: dict[str, Losses]
+    verdict: Verdict
+    schedule: str

@@ -32,13 +32,26 @@ def quickstart(
     json_: Json = False,
 ) -> None:
     """The four steps on digits that packages ship: MNIST to another scanner and other writers, two labels a class."""
-    _fit(json_, target="sklearn-digits", source=("mnist5000",), backbone="cnn", shots=2, seed=seed, out=out, resume=resume)
+    _fit(
+        json_,
+        target="sklearn-digits",
+        source=("mnist5000",),
+        backbone="cnn",
+        shots=2,
+        seed=seed,
+        out=out,
+        resume=resume,
+    )
 
 
 @app.command()
 def fit(
-    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.toml]", help="Options from a file; flags take precedence.")] = None,
-    target: Annotated[str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE.toml]", help="Options from a file; flags take precedence.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="classify")] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, cnn, mlp, identity or a timm model.")] = None,
@@ -47,10 +60,16 @@ def fit(
     schedule: Annotated[str | None, typer.Option(help="auto, frozen, lp_ft, gradual or full.")] = None,
     lam: Annotated[str | None, typer.Option(help="Weight of the source's cross-entropy: a number or auto.")] = None,
     ridge: Annotated[str | None, typer.Option(help="Ridge of the convex head: a number or auto.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Pretend that only N labels a class are known; the rest is test data.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Pretend that only N labels a class are known; the rest is test data.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
-    selection: Annotated[str | None, typer.Option(help="auto, target_val, loo, cv, source_val, last or oracle.")] = None,
-    guard: Annotated[bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")] = None,
+    selection: Annotated[
+        str | None, typer.Option(help="auto, target_val, loo, cv, source_val, last or oracle.")
+    ] = None,
+    guard: Annotated[
+        bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")
+    ] = None,
     baselines: Annotated[bool | None, typer.Option(help="Train target only and source only beside it.")] = None,
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos or aerial.")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the target.")] = None,
@@ -167,9 +186,11 @@ def _fitted(result: dict[str, Any]) -> Iterable[str]:
         if part is not None:
             yield _scores(name.replace("_", " "), part)
     yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
-    yield f"objective: {result['objective']['formula']}   schedule: {result['schedule']}   selection: {result['selection']}"
+    formula = result["objective"]["formula"]
+    yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
     if result["skipped"]:
-        yield f"{len(result['skipped'])} left out, the first: {result['skipped'][0]['name']} ({result['skipped'][0]['reason']})"
+        first = result["skipped"][0]
+        yield f"{len(result['skipped'])} left out, the first: {first['name']} ({first['reason']})"
     for warning in result["warnings"]:
         yield f"note: {warning}"
     yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"

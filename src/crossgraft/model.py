@@ -49,7 +49,11 @@ class Model:
         return [
             {"name": str(name), "error": errors[i]}
             if i in errors
-            else {"name": str(name), "label": labels[i], "probabilities": dict(zip(self.task.classes, np.exp(log_p[i]).tolist(), strict=True))}
+            else {
+                "name": str(name),
+                "label": labels[i],
+                "probabilities": dict(zip(self.task.classes, np.exp(log_p[i]).tolist(), strict=True)),
+            }
             for i, name in enumerate(domain.names)
         ]
 
@@ -57,10 +61,10 @@ class Model:
         """Write model.json and weights.safetensors; layers that a name cannot find again are among the weights."""
         from safetensors.numpy import save_file
 
-        tensors = {"head.weight": self.weight.astype(np.float32), "head.bias": self.bias.astype(np.float32)}
+        tensors = {"head.weight": self.weight, "head.bias": self.bias}
         b = self.backbone
         if not b.portable:
-            tensors |= {f"backbone.{k}": v.detach().cpu().contiguous().numpy() for k, v in b.module.state_dict().items()}
+            tensors |= {f"backbone.{k}": v.detach().cpu().numpy() for k, v in b.module.state_dict().items()}
         meta = {
             "format": FORMAT,
             "task": {"kind": self.task.kind, "classes": list(self.task.classes)},
@@ -75,11 +79,14 @@ class Model:
         }
         scratch = folder / (WEIGHTS + ".part")
         try:
-            save_file(tensors, scratch)
+            # safetensors writes memory as it lies: in C order, or the values come back in other places
+            save_file({k: np.ascontiguousarray(v, dtype=_stored(v)) for k, v in tensors.items()}, scratch)
             scratch.replace(folder / WEIGHTS)
             (folder / MODEL).write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as wrong:
-            raise CrossgraftError(f"cannot write {folder / WEIGHTS}: {wrong.strerror}", "make room, then --resume") from None
+            raise CrossgraftError(
+                f"cannot write {folder / WEIGHTS}: {wrong.strerror}", "make room, then --resume"
+            ) from None
 
     @classmethod
     def load(cls, folder: Path) -> Model:
@@ -91,20 +98,36 @@ class Model:
             meta = json.loads((folder / MODEL).read_text(encoding="utf-8"))
             tensors = load_file(folder / WEIGHTS)
             if meta["format"] != FORMAT:
-                raise CrossgraftError(f"{folder / MODEL} has format {meta['format']}", f"this version reads format {FORMAT}")
+                raise CrossgraftError(
+                    f"{folder / MODEL} has format {meta['format']}", f"this version reads format {FORMAT}"
+                )
             spec = meta["backbone"]
             weight, bias = tensors.pop("head.weight"), tensors.pop("head.bias")
         except (OSError, ValueError, KeyError, SafetensorError) as wrong:
-            raise CrossgraftError(f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again") from None
+            raise CrossgraftError(
+                f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
+            ) from None
         classes = tuple(map(str, meta["task"]["classes"]))
-        return cls(Classify(classes), _backbone(spec, tensors, folder), weight.astype(np.float64), bias.astype(np.float64))
+        return cls(
+            Classify(classes), _backbone(spec, tensors, folder), weight.astype(np.float64), bias.astype(np.float64)
+        )
+
+
+def _stored(values: np.ndarray) -> np.dtype[Any]:
+    """Weights are kept as float32, counters as they are."""
+    return np.dtype(np.float32) if values.dtype == np.float64 else values.dtype
 
 
 def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path) -> Backbone:
-    preprocess = Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec["preprocess"].items()}) if spec["preprocess"] else None
+    preprocess: Preprocess | None = None
+    if spec["preprocess"]:
+        numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec["preprocess"].items()}
+        preprocess = Preprocess(**numbers)
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    backbone = backbones.rebuild(spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None)
+    backbone = backbones.rebuild(
+        spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None
+    )
     if not spec["stored"] and backbone.revision != spec["revision"]:
         raise CrossgraftError(
             f"backbone {spec['name']} is not the one that the run in {folder} was trained with",

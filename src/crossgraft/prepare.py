@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,11 +97,43 @@ class Job:
         return self.source is not None and set(self.target.columns.tolist()) <= set(self.source.columns.tolist())
 
 
+def asked_for(
+    target: Any, source: Any, recipe: Any, resumed: Path | None, options: dict[str, Any]
+) -> tuple[Recipe, Any, list[Any]]:
+    """The recipe, and the target and sources as they were given: paths, or objects that a recipe can only name."""
+    many = isinstance(source, (list, set)) or (
+        isinstance(source, tuple) and all(isinstance(s, (str, Path)) for s in source)
+    )
+    sources = list(source) if many else [] if source is None else [source]
+    named: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    if target is not None:
+        named["target"] = name_of(target)
+    if sources:
+        named["source"] = tuple(map(name_of, sources))
+    if recipe is None and resumed is not None and target is None:
+        recipe = Path(resumed) / "recipe.toml"
+    asked = (
+        Recipe.read(Path(recipe), **named) if recipe is not None else Recipe.of(**named) if target is not None else None
+    )
+    if asked is None:
+        raise UsageError("no target is given", "name the domain that matters: --target PATH")
+    return asked, asked.target if target is None else target, sources or list(asked.source)
+
+
+def name_of(what: Any) -> str:
+    """What a recipe calls a domain: its path or name; arrays and the like by their type."""
+    if isinstance(what, (str, Path)):
+        return str(what)
+    return what.name if isinstance(what, Domain) else f"<{type(what).__name__}>"
+
+
 def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained."""
     columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split}
     target_domain = open_domain(target, "target", **columns)
-    opened = [open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)]
+    opened = [
+        open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)
+    ]
     kind = "image" if "image" in [d.kind for d in (target_domain, *opened)] else target_domain.kind
     target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
     for domain in (target_domain, *opened):
@@ -118,7 +151,9 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         warnings += source_domain.notes
     target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
     if not target_classes:
-        raise CrossgraftError("neither the target nor a source has labels", "name the label column, or put pictures into class folders")
+        raise CrossgraftError(
+            "neither the target nor a source has labels", "name the label column, or put pictures into class folders"
+        )
     task = Classify.union(target_classes, source_domain.classes if source_domain is not None else ())
     backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
     side = Side.of(target_domain, task, target_classes)
@@ -130,9 +165,21 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     if source is not None:
         found = [*found, *leaks(source.domain, test)]
     if found:
-        warnings.append(f"{len(found)} test examples are copies or near copies of training examples: the scores may be too good")
+        warnings.append(
+            f"{len(found)} test examples are copies or near copies of training examples: the scores may be too good"
+        )
     method = method_for(recipe, backbone, source)
-    return Job(recipe, task, backbone, side, source, tuple(found), warnings, method, selection_for(recipe, backbone, side, source))
+    return Job(
+        recipe,
+        task,
+        backbone,
+        side,
+        source,
+        tuple(found),
+        warnings,
+        method,
+        selection_for(recipe, backbone, side, source),
+    )
 
 
 def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
@@ -151,7 +198,9 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
     is convex, else cross-validation."""
     if recipe.selection != "auto":
         if recipe.selection == "target_val" and len(target.rows("val")) == 0:
-            raise UsageError("selection target_val needs a labelled val part of the target", "give one, or use loo or cv")
+            raise UsageError(
+                "selection target_val needs a labelled val part of the target", "give one, or use loo or cv"
+            )
         return recipe.selection
     if len(target.rows("val")) >= VALIDATION:
         return "target_val"
@@ -167,7 +216,9 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
     labelled = [d.take(np.flatnonzero([y is not None for y in d.labels])) for d in domains]
     for domain in labelled:
         if len(domain) == 0:
-            raise CrossgraftError(f"{domain.name} has no labelled example", "a source needs labels; unlabelled data belong to the target")
+            raise CrossgraftError(
+                f"{domain.name} has no labelled example", "a source needs labels; unlabelled data belong to the target"
+            )
     if len(labelled) == 1:
         return replace(labelled[0], splits=np.full(len(labelled[0]), "train"))
     # Each row keeps its own domain's reader: sources may come from different kinds of file.
@@ -181,7 +232,9 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
         splits=np.full(len(inputs), "train"),
         reader=lambda pair: pair[0].reader(pair[1]),
         digester=lambda pair: pair[0].digester(pair[1]),
-        scaled_reader=lambda pair, at_least: (pair[0].scaled_reader or (lambda x, _: pair[0].reader(x)))(pair[1], at_least),
+        scaled_reader=lambda pair, at_least: (pair[0].scaled_reader or (lambda x, _: pair[0].reader(x)))(
+            pair[1], at_least
+        ),
         skipped=tuple(s for d in labelled for s in d.skipped),
         notes=tuple(n for d in labelled for n in d.notes),
     )

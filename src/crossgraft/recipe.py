@@ -29,21 +29,35 @@ class Recipe(BaseModel):
     split: str | None = Field(None, description="column of the splits in tables")
     task: Literal["classify"] = "classify"
     backbone: str = Field("auto", description="auto, cnn, mlp, identity, or the name of a timm model")
-    weights: str | None = Field(None, description="local weights of the backbone: .safetensors, or .pth of plain tensors")
+    weights: str | None = Field(
+        None, description="local weights of the backbone: .safetensors, or .pth of plain tensors"
+    )
     method: Literal["auto", "target_only", "source_only", "finetune", "joint"] = Field(
         "auto", description="joint where there is a source, else finetune"
     )
-    schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full"] = Field("auto", description="which layers learn, and when")
+    schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full"] = Field(
+        "auto", description="which layers learn, and when"
+    )
     lam: float | Literal["auto"] = Field("auto", description="weight of the source's cross-entropy")
-    ridge: float | Literal["auto"] = Field("auto", description="ridge of the convex head, for features of mean squared norm 1")
-    shots: int | None = Field(None, ge=0, description="labels a class of the target's training part that are known; the rest is test data")
+    ridge: float | Literal["auto"] = Field(
+        "auto", description="ridge of the convex head, for features of mean squared norm 1"
+    )
+    shots: int | None = Field(
+        None, ge=0, description="labels a class of the target's training part that are known; the rest is test data"
+    )
     seed: int = Field(0, ge=0)
-    selection: Selection = Field("auto", description="the rule that chooses; oracle looks at test labels and is for papers only")
+    selection: Selection = Field(
+        "auto", description="the rule that chooses; oracle looks at test labels and is for papers only"
+    )
     guard: bool = Field(True, description="keep a simpler model where held-out evidence does not favour the transfer")
     baselines: bool = Field(True, description="train target only and source only beside the transfer")
     augment: Literal["auto", "none", "digits", "photos", "aerial"] = "auto"
-    steps: int | None = Field(None, ge=1, description="gradient steps on the target; by default from the number of labels")
-    source_steps: int | None = Field(None, ge=1, description="gradient steps on the source, for a network trained from nothing")
+    steps: int | None = Field(
+        None, ge=1, description="gradient steps on the target; by default from the number of labels"
+    )
+    source_steps: int | None = Field(
+        None, ge=1, description="gradient steps on the source, for a network trained from nothing"
+    )
     batch_size: int = Field(32, ge=1)
     lr: float | None = Field(None, gt=0, description="by default by schedule")
     weight_decay: float = Field(0.01, ge=0)
@@ -61,7 +75,9 @@ class Recipe(BaseModel):
         known = list(cls.model_fields)
         for name in options:
             if name not in known:
-                raise UsageError(f"unknown option {name!r}", nearest(name, known) or f"the options are {', '.join(known)}")
+                raise UsageError(
+                    f"unknown option {name!r}", nearest(name, known) or f"the options are {', '.join(known)}"
+                )
         lam = options.get("lam")
         if isinstance(lam, (int, float)) and not 0 <= lam < float("inf"):
             raise UsageError(f"lam is {lam}", "lam weighs the source's cross-entropy: give 0 or more, or auto")

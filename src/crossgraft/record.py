@@ -20,14 +20,34 @@ from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted
 from crossgraft.tasks import Classify
 
-PACKAGES = ("crossgraft", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "accelerate", "openvino", "pillow", "simplejpeg")
+PACKAGES = (
+    "crossgraft",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "openvino",
+    "pillow",
+    "simplejpeg",
+)
 SHOWN = 12  # most confident mistakes that the report shows
 SOURCE_SAMPLE = 1000  # source examples from which the value of the source term is taken
 
 
-def record(run: Run, job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses], verdict: Verdict, schedule: str,
-           seconds: Mapping[str, float], command: str) -> None:  # fmt: skip
-    """Score the models on the test part, once, and write everything down; result.json last: with it the run is finished."""
+def record(
+    run: Run,
+    job: Job,
+    models: Mapping[str, Fitted],
+    evidence: Mapping[str, Losses],
+    verdict: Verdict,
+    schedule: str,
+    seconds: Mapping[str, float],
+    command: str,
+) -> None:
+    """Score the models on the test part, once, and write everything down; result.json last: then the run is finished."""
     test = job.target.rows("test")
     targets = job.target.labels[test]
     task = Classify(tuple(job.task.classes[c] for c in job.target.columns))
@@ -45,7 +65,6 @@ def record(run: Run, job: Job, models: Mapping[str, Fitted], evidence: Mapping[s
     if len(test):
         _predictions(run, job, task, test, log_p[verdict.kept])
     train_model = models.get("transfer", kept)
-    point = train_model.point
     result = {
         "run": str(run.folder),
         "name": run.folder.name,
@@ -60,7 +79,7 @@ def record(run: Run, job: Job, models: Mapping[str, Fitted], evidence: Mapping[s
         "schedule": schedule,
         "selection": job.selection,
         "lam": train_model.lam,
-        "ridge": None if point is None else point.ridge,
+        "ridge": train_model.ridge,
         "objective": {"formula": str(train_model.objective), "terms": _terms(job, train_model)},
         "n": {
             "target_labelled": len(job.rows),
@@ -70,7 +89,11 @@ def record(run: Run, job: Job, models: Mapping[str, Fitted], evidence: Mapping[s
             "test": len(test),
         },
         "test": score(verdict.kept),
-        "baselines": {name: score(name) for name in ("target_only", "source_only") if name == "target_only" or job.source is not None},
+        "baselines": {
+            name: score(name)
+            for name in ("target_only", "source_only")
+            if name == "target_only" or job.source is not None
+        },
         "transfer": score("transfer"),
         "kept": {"model": verdict.kept, "why": verdict.why},
         "guard": _guard(evidence, verdict),
@@ -93,7 +116,7 @@ def record(run: Run, job: Job, models: Mapping[str, Fitted], evidence: Mapping[s
 
 
 def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
-    """Each term of the objective with its weight and its value under the trained model, in nats, without augmentation."""
+    """Each term of the objective with its weight and its value under the trained model, nats, without augmentation."""
     sides = {"target": (job.target, job.rows)}
     if job.source is not None:
         n = len(job.source.labels)
@@ -149,7 +172,13 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np
         picture = run.folder / "pictures" / f"{k}.jpg"
         picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(thumbnail(job.target.domain.read(int(test[i])), 160))
-        row = {"file": picture.name, "name": str(names[i]), "label": truth[i], "predicted": labels[i], "probability": float(np.exp(sure[i]))}
+        row = {
+            "file": picture.name,
+            "name": str(names[i]),
+            "label": truth[i],
+            "predicted": labels[i],
+            "probability": float(np.exp(sure[i])),
+        }
         index.append(row)
     run.write_json("pictures/index.json", index)
 

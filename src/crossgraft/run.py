@@ -50,7 +50,9 @@ class Run:
                     "resume without other options, or choose another --out",
                 )
         elif resume:
-            raise UsageError(f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out")
+            raise UsageError(
+                f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out"
+            )
         run = cls(folder, recipe)
         run.write_text(RECIPE, recipe.toml())
         return run
@@ -62,7 +64,9 @@ class Run:
         if not (at / RECIPE).exists():
             raise CrossgraftError(f"there is no run in {at}", "give the folder that crossgraft fit wrote (its --out)")
         if not (at / RESULT).exists():
-            raise CrossgraftError(f"the run in {at} is not finished", f"continue it with crossgraft fit --resume --out {at}")
+            raise CrossgraftError(
+                f"the run in {at} is not finished", f"continue it with crossgraft fit --resume --out {at}"
+            )
         return cls(at, Recipe.read(at / RECIPE))
 
     @property
@@ -88,14 +92,18 @@ class Run:
             rows += self.model.predict(of_kind(domain, self.model.backbone.kind))
         return rows
 
-    def score(self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None) -> dict[str, Any]:
+    def score(
+        self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None
+    ) -> dict[str, Any]:
         """Scores with intervals on a labelled domain; the `test` part of `fit`'s result."""
         domain = of_kind(open_domain(what, "scored", input=input, label=label), self.model.backbone.kind)
         if split is not None:
             domain = domain.take(domain.where(split))
         labelled = domain.take([i for i, y in enumerate(domain.labels) if y is not None])
         if len(labelled) == 0:
-            raise CrossgraftError(f"{what} has no labelled example", "score needs labels; use predict for inputs without")
+            raise CrossgraftError(
+                f"{what} has no labelled example", "score needs labels; use predict for inputs without"
+            )
         targets = self.model.task.encode(labelled.labels)
         log_p, failures = self.model.log_probabilities(labelled)
         left = labelled.without(failures)
@@ -118,7 +126,9 @@ class Run:
             scratch.write_text(text, encoding="utf-8")
             os.replace(scratch, path)
         except OSError as wrong:
-            raise CrossgraftError(f"cannot write {path}: {wrong.strerror}", "make room or choose another --out; then --resume") from None
+            raise CrossgraftError(
+                f"cannot write {path}: {wrong.strerror}", "make room or choose another --out; then --resume"
+            ) from None
 
     def log(self, row: dict[str, Any]) -> None:
         """Add one logged step to measures.jsonl."""

@@ -6,7 +6,7 @@ classes. Equal class sets share the whole head, overlapping ones the common colu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ class Classify:
         """The task whose columns are all classes of all domains, in the order of first appearance."""
         return cls(tuple(dict.fromkeys(c for classes in class_sets for c in classes)))
 
-    def encode(self, labels: Sequence[str | None]) -> Int[np.ndarray, " N"]:
+    def encode(self, labels: Iterable[str | None]) -> Int[np.ndarray, " N"]:
         """Column of each label; -1 where it is missing. Raises on a label that is no class."""
         column = {c: k for k, c in enumerate(self.classes)}
         try:
@@ -52,13 +52,15 @@ class Classify:
         self, log_probabilities: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"]
     ) -> Float[np.ndarray, " N"]:
         """-log p(y_i | x_i) in nats, for labelled examples."""
-        return -log_probabilities[np.arange(len(targets)), targets]
+        losses: np.ndarray = -log_probabilities[np.arange(len(targets)), targets]
+        return losses
 
     def hits(
         self, log_probabilities: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"]
     ) -> Float[np.ndarray, " N"]:
         """1 where the most probable class is the label, else 0."""
-        return (log_probabilities.argmax(1) == targets).astype(np.float64)
+        hits: np.ndarray = (log_probabilities.argmax(1) == targets).astype(np.float64)
+        return hits
 
     def decode(self, log_probabilities: Float[np.ndarray, "N K"]) -> list[str]:
         """The most probable class of each example."""
@@ -68,4 +70,5 @@ class Classify:
 def log_softmax(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
     """log p = z - log sum exp z, stable. A column of -inf has probability zero."""
     shifted = logits - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    log_p: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return log_p

@@ -1,9 +1,9 @@
 """The four steps, the baselines beside them, and the guard. The only module that knows all of the road.
 
-    1 initialise   f_s trained on the source, or a pretrained backbone        source CE
-    2 graft        the feature layers of f_s into f_t, a head for the target
-    3 target       minimise the target CE                                     frozen, lp_ft, gradual or full schedule
-    4 joint        + lambda x source CE                                       lambda chosen by target evidence
+1 initialise   f_s trained on the source, or a pretrained backbone        source CE
+2 graft        the feature layers of f_s into f_t, a head for the target
+3 target       minimise the target CE                                     frozen, lp_ft, gradual or full schedule
+4 joint        + lambda x source CE                                       lambda chosen by target evidence
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,30 @@ import numpy as np
 
 from crossgraft import backbones
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.choose import Learn, Losses, Rows, held_out, judged_on, keep, losses, schedule_for
-from crossgraft.domains.domain import Domain
-from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.measure.compare import Verdict
+from crossgraft.choose import Learn, Losses, Outcome, Rows, held_out, judged_on, keep, losses, schedule_for
+from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import reach, stuck
-from crossgraft.prepare import Job, Side, folds, prepare
+from crossgraft.prepare import Job, Side, asked_for, folds, prepare
 from crossgraft.progress import say
-from crossgraft.recipe import Recipe
 from crossgraft.record import record
-from crossgraft.run import RECIPE, RESULT, Run, free_folder
+from crossgraft.run import RESULT, Run, free_folder
 from crossgraft.solve.fitted import Fitted, descend, solve_frozen, solve_source
 
 
 @dataclass(eq=False)
 class Steps:
-    """One transfer: what the steps share. `folder` keeps the checkpoints, `log` takes a row a logged step."""
+    """One transfer: what the steps share.
+
+    folder  keeps the checkpoints
+    log     takes a row a logged step
+    solved  frozen solutions on all labelled target rows, by backbone revision and whether the source is in them
+    """
 
     job: Job
     folder: Path
     log: Callable[[dict[str, Any]], None]
+    solved: dict[tuple[str, bool], Fitted] = field(default_factory=dict)
 
     def initialise(self) -> Fitted:
         """Step 1: f_s. A network that knows nothing learns the source; a pretrained backbone gets a source head."""
@@ -52,10 +55,25 @@ class Steps:
         say("1 initialise: train f_s on the source")
         return self._from_nothing(job.backbone, "source", source, np.arange(len(source.labels)), "source")
 
-    def graft(self, f_s: Fitted, rows: Rows, schedule: str, *, lam: float | None, source: Side | None) -> Fitted:
-        """Step 2: the layers of f_s, and a head: solved on frozen features, or copied where classes are shared."""
-        ridge = None if self.job.recipe.ridge == "auto" else self.job.recipe.ridge
-        solved = solve_frozen(f_s.backbone, self.job.target, rows, source, len(self.job.task.classes), lam=lam, ridge=ridge)
+    def graft(self, f_s: Fitted, rows: Rows, schedule: str, source: Side | None) -> Fitted:
+        """Step 2: the layers of f_s, and a head: solved on frozen features, or copied where classes are shared.
+
+        Lambda and ridge are chosen once, on all labelled target rows; a fold is solved at what was chosen.
+        """
+        recipe, target, n_columns = self.job.recipe, self.job.target, len(self.job.task.classes)
+        key = (f_s.backbone.revision, source is not None)
+        if key not in self.solved:
+            lam = 0.0 if self.job.method == "finetune" else None if recipe.lam == "auto" else recipe.lam
+            ridge = None if recipe.ridge == "auto" else recipe.ridge
+            self.solved[key] = solve_frozen(
+                f_s.backbone, target, self.job.rows, source, n_columns, recipe.seed, lam=lam, ridge=ridge
+            )
+        solved = self.solved[key]
+        if len(rows) < len(self.job.rows):
+            solved = solve_frozen(
+                f_s.backbone, target, rows, source, n_columns, recipe.seed,
+                lam=solved.lam or 0.0, ridge=solved.ridge, judged=False,
+            )  # fmt: skip
         if schedule == "full":  # from the source's head, not from the solved one
             return replace(solved, weight=f_s.weight, bias=f_s.bias)
         return solved
@@ -63,10 +81,10 @@ class Steps:
     def transfer(self, f_s: Fitted, rows: Rows, schedule: str, use: str, source: Side | None) -> Fitted:
         """Steps 2 to 4 on these target rows: the layers that the schedule names learn CE(target) + lam * CE(source)."""
         job = self.job
-        lam = 0.0 if job.method == "finetune" else None if job.recipe.lam == "auto" else job.recipe.lam
-        start = self.graft(f_s, rows, schedule, lam=lam, source=source)
+        start = self.graft(f_s, rows, schedule, source)
         if "/" not in use:  # folds say nothing new
-            self._check(start.objective, source, rows, schedule)
+            whole = source is not None and job.recipe.lam == "auto" and job.method == "joint"
+            self._check(ce("target") + ce("source") if whole else start.objective, source, rows, schedule)
         if schedule == "frozen":
             return start
         sides = {"target": (job.target, rows)}
@@ -74,7 +92,7 @@ class Steps:
             sides["source"] = (source, np.arange(len(source.labels)))
         fresh = schedule == "full" and not f_s.objective.terms
         trained = self._descend(start, sides, start.objective, schedule, use, head=not fresh)
-        return replace(trained, lam=start.lam, path=start.path, point=start.point)
+        return replace(trained, lam=start.lam, ridge=start.ridge, path=start.path, point=start.point)
 
     def _check(self, objective: Objective, source: Side | None, rows: Rows, schedule: str) -> None:
         """Before anything is trained: what each term reaches, and what cannot work."""
@@ -100,9 +118,11 @@ class Steps:
         return self.transfer(nothing(job.backbone, len(job.task.classes)), rows, schedule, use, None)
 
     def _from_nothing(self, backbone: Backbone, name: str, side: Side, rows: Rows, use: str) -> Fitted:
-        """A network that is not pretrained learns one domain; where there is enough, a tenth of it stops the training."""
+        """A network that knows nothing learns one domain; where there is enough, a tenth of it stops the training."""
         start = nothing(backbone, len(self.job.task.classes))
-        held = folds(side.labels[rows], self.job.recipe.seed, f"{use}/held", most=10)[0] if len(rows) >= 500 else rows[:0]
+        held = (
+            folds(side.labels[rows], self.job.recipe.seed, f"{use}/held", most=10)[0] if len(rows) >= 500 else rows[:0]
+        )
         learning = rows[np.setdiff1d(np.arange(len(rows)), held)]
         history: list[dict[str, Any]] = []
         trained = self._descend(
@@ -149,16 +169,6 @@ def nothing(backbone: Backbone, n_columns: int) -> Fitted:
     return Fitted(backbone, np.zeros((backbone.dim, n_columns)), np.zeros(n_columns), Objective(), "none")
 
 
-@dataclass(eq=False)
-class Outcome:
-    """The trained models by name, their held-out evidence, and which of them is kept."""
-
-    models: dict[str, Fitted]
-    evidence: dict[str, Losses]
-    verdict: Verdict
-    schedule: str
-
-
 def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]]) -> Outcome:
     """All of it: the steps, the baselines beside them, and the guard."""
     job = steps.job
@@ -172,11 +182,16 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
     schedule = "frozen" if job.backbone.pretrained else "from_nothing"
     if job.method in ("joint", "finetune") and len(job.rows):
         with clock("2-4 graft, target, joint"):
-            by: Callable[[str], Learn] = lambda schedule: lambda rows, use: steps.transfer(f_s, rows, schedule, use, job.source)  # noqa: E731
+
+            def by(schedule: str) -> Learn:
+                return lambda rows, use: steps.transfer(f_s, rows, schedule, use, job.source)
+
             schedule, tried = schedule_for(job, by)
             models["transfer"] = by(schedule)(job.rows, "transfer")
             if job.recipe.guard:
-                evidence["transfer"] = tried if tried is not None else held_out(job, by(schedule), "transfer", models["transfer"])
+                if tried is None:
+                    tried = held_out(job, by(schedule), "transfer", models["transfer"])
+                evidence["transfer"] = tried
     if (job.method == "target_only" or (job.recipe.baselines and job.method != "source_only")) and len(job.rows):
         with clock("target only"):
             alone: Learn = lambda rows, use: steps.target_only(rows, schedule, use)  # noqa: E731
@@ -185,7 +200,9 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
                 evidence["target_only"] = held_out(job, alone, "target_only", models["target_only"])
     if not models:
         remedy = "label a few examples of the target, or give a source that has all of its classes"
-        raise CrossgraftError("nothing can be trained: the target has no labels and no source has all of its classes", remedy)
+        raise CrossgraftError(
+            "nothing can be trained: the target has no labels and no source has all of its classes", remedy
+        )
     return Outcome(models, evidence, keep(job, models, evidence), schedule)
 
 
@@ -194,7 +211,7 @@ def fit(
 ) -> Run:
     """Train a model that is good on the target, with the proof beside it.
 
-    target, source   a path, a Domain, a `datasets.Dataset`, a torch data set, or arrays (X, y); several sources in a list
+    target, source   a path, a Domain, a `datasets.Dataset`, a torch data set, or arrays (X, y); sources may be a list
     recipe           a TOML file with options; those given here take precedence
     out, resume      the run's folder, and whether to continue what it holds
     options          the fields of `Recipe`: backbone, method, schedule, lam, shots, seed, ...
@@ -206,7 +223,7 @@ def fit(
     'transfer'
     """
     began = time.perf_counter()
-    asked, what, sources = _asked(target, source, recipe, out if resume else None, options)
+    asked, what, sources = asked_for(target, source, recipe, out if resume else None, options)
     folder = Path(out) if out is not None else free_folder(Path(asked.target).stem or "run")
     run = Run.create(folder, asked, resume=resume)
     if resume and (folder / RESULT).exists():
@@ -230,24 +247,3 @@ def fit(
     run.report()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return run
-
-
-def _asked(target: Any, source: Any, recipe: Any, resumed: Path | None, options: dict[str, Any]) -> tuple[Recipe, Any, list[Any]]:
-    """The recipe, and the target and sources as they were given: paths, or objects that a recipe can only name."""
-    many = isinstance(source, (list, set)) or (isinstance(source, tuple) and all(isinstance(s, (str, Path)) for s in source))
-    sources = list(source) if many else [] if source is None else [source]
-    named: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
-    if target is not None:
-        named["target"] = _name(target)
-    if sources:
-        named["source"] = tuple(map(_name, sources))
-    if recipe is None and resumed is not None and target is None:
-        recipe = Path(resumed) / RECIPE
-    asked = Recipe.read(Path(recipe), **named) if recipe is not None else Recipe.of(**named) if target is not None else None
-    if asked is None:
-        raise UsageError("no target is given", "name the domain that matters: --target PATH")
-    return asked, asked.target if target is None else target, sources or list(asked.source)
-
-
-def _name(what: Any) -> str:
-    return str(what) if isinstance(what, (str, Path)) else what.name if isinstance(what, Domain) else f"<{type(what).__name__}>"

@@ -1,0 +1,1 @@
+"""Objectives: weighted sums of cross-entropies, their terms, and what each reaches."""

@@ -44,7 +44,9 @@ class Objective:
 
     def __rmul__(self, weight: float) -> Objective:
         if not math.isfinite(weight) or weight < 0:
-            raise UsageError(f"a weight of {weight} is not a finite number of zero or more", "use 0 to leave a term out")
+            raise UsageError(
+                f"a weight of {weight} is not a finite number of zero or more", "use 0 to leave a term out"
+            )
         return Objective(tuple(replace(t, weight=weight * t.weight) for t in self.terms))
 
     def __str__(self) -> str:
@@ -66,12 +68,17 @@ class Objective:
         for part in re.split(r"(?<!\d[eE])\+", text):
             match = pattern.fullmatch(part.strip())
             if match is None:
-                raise UsageError(f"{part.strip()!r} in objective {text!r} is no term", "write weight*name(domain), for example 0.3*ce(source)")
+                raise UsageError(
+                    f"{part.strip()!r} in objective {text!r} is no term",
+                    "write weight*name(domain), for example 0.3*ce(source)",
+                )
             weight, name, domain = match.groups()
             try:
                 total += float(weight or 1) * cls((Term(name, domain or ""),))
             except ValueError:
-                raise UsageError(f"{weight!r} in objective {text!r} is no number", "write a weight such as 0.3") from None
+                raise UsageError(
+                    f"{weight!r} in objective {text!r} is no number", "write a weight such as 0.3"
+                ) from None
         return total
 
 

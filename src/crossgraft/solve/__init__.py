@@ -1,0 +1,1 @@
+"""Solvers: the convex one with its path, and the one gradient loop."""

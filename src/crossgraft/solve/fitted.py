@@ -23,6 +23,7 @@ from crossgraft.tasks import log_softmax
 if TYPE_CHECKING:
     from crossgraft.solve.loop import Settings
 
+PATH_ROWS = 2000  # source examples that choosing lambda looks at
 SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
 
 
@@ -36,6 +37,7 @@ class Fitted:
     objective: Objective
     schedule: str
     lam: float | None = None
+    ridge: float | None = None
     path: Path | None = None
     point: Point | None = None
 
@@ -55,32 +57,60 @@ def solve_frozen(
     rows: Int[np.ndarray, " n"],
     source: Side | None,
     n_columns: int,
+    seed: int,
     *,
     lam: float | None = None,
     ridge: float | None = None,
+    judged: bool = True,
 ) -> Fitted:
     """The convex solver on frozen features: lambda and ridge by the leave-one-out cross-entropy of the target.
 
-    Every target row is needed by its label; the source (None to leave it out) enters with weight lambda.
+    lam, ridge  hold one of them; None takes it from the path
+    judged      whether leave-one-out is wanted where both are held
+
+    The source enters with weight lambda. The path reads at most 2,000 source examples drawn by `seed`: their mean
+    stands for that of all, which the final head is solved from.
     """
     x, y = frozen_features(backbone, target)[rows], target.columns[target.labels[rows]]
     x_source = None if source is None or lam == 0 else frozen_features(backbone, source)
     scale = scaling(x) if x_source is None else scaling(x, x_source)
-    part = None
+    part = Part(scale.apply(x), y, target.columns)
+    every = few = None
     if source is not None and x_source is not None:
-        part = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
-    lams = None if lam is None else np.array([lam])
-    solved = path(
-        Part(scale.apply(x), y, target.columns),
-        part,
-        n_columns,
-        lams=np.zeros(1) if part is None else lams,
-        ridges=None if ridge is None else np.array([ridge]),
-    )
-    point = solved.choose()
-    head = scale.fold(point.head)
-    objective = ce("target") + point.lam * ce("source") if source is not None else ce("target")
-    return Fitted(backbone, head.weight, head.bias, objective, "frozen", point.lam if source is not None else None, solved, point)
+        every = few = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
+        if len(x_source) > PATH_ROWS:
+            drawn = np.sort(rng(seed, "path").permutation(len(x_source))[:PATH_ROWS])
+            few = Part(every.x[drawn], every.y[drawn], every.columns)
+    solved = point = None
+    if judged or lam is None or ridge is None:
+        lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
+        solved = path(part, few, n_columns, lams=lams, ridges=None if ridge is None else np.array([ridge]))
+        point = solved.choose(lam=least_lam(solved))
+        lam, ridge = point.lam, point.ridge
+    assert ridge is not None
+    if point is not None and few is every:
+        head = point.head
+    else:
+        parts = [part] if every is None or not lam else [part, replace(every, weight=lam)]
+        head = solve(parts, n_columns, ridge=ridge)
+    head = scale.fold(head)
+    lam = lam if source is not None else None
+    objective = ce("target") if lam is None else ce("target") + lam * ce("source")
+    return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, ridge, solved, point)
+
+
+def least_lam(solved: Path) -> float:
+    """The smallest lambda whose leave-one-out losses, at its best ridge, are within one standard error of the best's.
+
+    The error is that of the mean paired difference. A large lambda gives the target less of a gradient to move layers.
+    """
+    at = solved.losses.mean(2).argmin(1)
+    losses = solved.losses[np.arange(len(at)), at]
+    best = int(losses.mean(1).argmin())
+    worse = losses - losses[best]
+    n = losses.shape[1]
+    error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(at))
+    return float(solved.lams[worse.mean(1) <= error].min())
 
 
 def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) -> Fitted:
@@ -139,11 +169,15 @@ def descend(
     module = backbone.fresh(seed_for(seed, f"{use}/layers"))
     own = replace(backbone, build=lambda: module)
     columns = {name: side.columns for name, (side, _) in sides.items()}
-    net = Net(own, columns, len(start.bias), seed=seed_for(seed, f"{use}/head"), learn_statistics=not backbone.pretrained)
+    net = Net(
+        own, columns, len(start.bias), seed=seed_for(seed, f"{use}/head"), learn_statistics=not backbone.pretrained
+    )
     if head:
         net.set_head(start.weight, start.bias)
     streams = {
-        name: Stream(side.pixels(backbone)[rows], side.labels[rows], settings.batch_size, augmentation_for(augment, side.domain))
+        name: Stream(
+            side.pixels(backbone)[rows], side.labels[rows], settings.batch_size, augmentation_for(augment, side.domain)
+        )
         for name, (side, rows) in sides.items()
     }
     held_out = None
