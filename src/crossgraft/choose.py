@@ -49,7 +49,10 @@ def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None) -> L
 
 
 def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, Losses | None]:
-    """The schedule that was asked for; `auto` compares frozen and lp_ft, and keeps frozen at a tie."""
+    """The schedule that was asked for; `auto` compares frozen and lp_ft on held-out examples.
+
+    At a tie layers that were pretrained stay frozen, and layers that have only seen the source here learn (lp_ft).
+    """
     asked = job.recipe.schedule
     if job.backbone.name == "identity":
         if asked not in ("auto", "frozen"):
@@ -64,7 +67,7 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, Losses |
         )
         return "frozen", None
     tried = {schedule: held_out(job, learn(schedule), f"try_{schedule}") for schedule in ("frozen", "lp_ft")}
-    kept = guard(tried, simplest_first=("frozen", "lp_ft")).kept
+    kept = guard(tried, simplest_first=("frozen", "lp_ft") if job.backbone.pretrained else ("lp_ft", "frozen")).kept
     return kept, tried[kept]
 
 

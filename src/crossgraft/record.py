@@ -47,7 +47,7 @@ def record(
     seconds: Mapping[str, float],
     command: str,
 ) -> None:
-    """Score the models on the test part, once, and write everything down; result.json last: then the run is finished."""
+    """Score the models on the test part, once, and write everything down; with result.json the run is finished."""
     test = job.target.rows("test")
     targets = job.target.labels[test]
     task = Classify(tuple(job.task.classes[c] for c in job.target.columns))

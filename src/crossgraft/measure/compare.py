@@ -117,7 +117,7 @@ def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Seque
         if d is not None:
             said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     if kept != best:
-        said += f"; {_title(best)} is better by less than one standard error, and the simpler is kept"
+        said += f"; {_title(best)} is better by less than one standard error, and at such a tie {_title(kept)} is kept"
     if broken:
         said += f"; {' and '.join(broken)} had losses that are not finite"
     return Verdict(kept, said + ".", table)

@@ -136,9 +136,9 @@ def path(
         lams = [0.0]
         if source is not None:
             pooled = max(int((np.asarray(source.y) >= 0).sum()), 1) / n
-            lams = [0.0, *np.geomspace(pooled / 1000, pooled, 8)]
+            lams = [0.0, *map(_two_digits, np.geomspace(pooled / 1000, pooled, 8))]
     lam_a = np.asarray(lams, dtype=float)
-    ridge_a = np.geomspace(1e-5, 1e-1, 9) if ridges is None else np.asarray(ridges, dtype=float)
+    ridge_a = np.asarray([*map(_two_digits, np.geomspace(1e-5, 1e-1, 9))] if ridges is None else ridges, dtype=float)
     if not (len(lam_a) and (lam_a >= 0).all() and np.isfinite(lam_a).all()):
         raise UsageError(f"lambdas {lam_a.tolist()}", "each is a finite number of zero or more")
     if not (len(ridge_a) and (ridge_a > 0).all() and np.isfinite(ridge_a).all()):
@@ -156,3 +156,8 @@ def path(
         seconds=time.perf_counter() - began,
         _grid=grid,
     )
+
+
+def _two_digits(value: float) -> float:
+    """Grid points are read by people: two digits are as good as sixteen."""
+    return float(f"{value:.2g}")
