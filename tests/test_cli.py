@@ -85,3 +85,15 @@ def test_help_is_quick_to_ask_for(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(capsys, "--help")
     assert status == 0
     assert "quickstart" in out
+
+
+def test_gap_of_moved_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", X=draw.normal(0, 1, (80, 2)))
+    np.savez(tmp_path / "b.npz", X=draw.normal(2, 1, (80, 2)))
+    status, out, _ = call(capsys, "gap", "--source", tmp_path / "a.npz", "--target", tmp_path / "b.npz", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert 0 < found["jsd"]["low"] <= found["jsd"]["value"] <= found["jsd"]["high"] < np.log(2)
+    assert found["p_value"] < 0.01
+    assert (found["n_source"], found["n_target"]) == (80, 80)

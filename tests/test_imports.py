@@ -25,9 +25,10 @@ ROAD = [
     "run",
     "choose",
     "record",
+    "between",
     "transfer",
 ]
-DOORS = ["__init__", "__main__", "cli"]
+DOORS = ["__init__", "__main__", "cli", "printed"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 

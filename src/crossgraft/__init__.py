@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classify", "CrossgraftError", "Domain", "Objective", "Run", "ce", "fit", "open_domain"]
+__all__ = ["Classify", "CrossgraftError", "Domain", "Objective", "Run", "ce", "fit", "gap", "open_domain"]
 
 _HOME = {
     "Classify": "tasks",
@@ -20,10 +20,12 @@ _HOME = {
     "Run": "run",
     "ce": "objective.algebra",
     "fit": "transfer",
+    "gap": "between",
     "open_domain": "domains",
 }
 
 if TYPE_CHECKING:
+    from crossgraft.between import gap
     from crossgraft.domains import open_domain
     from crossgraft.domains.domain import Domain
     from crossgraft.errors import CrossgraftError

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.printed import apart, fitted, line, scores
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",
@@ -102,7 +103,7 @@ def _fit(as_json: bool, *, out: Path | None, resume: bool, recipe: Path | None =
     from crossgraft.transfer import fit as run_fit
 
     run = run_fit(recipe=recipe, out=out, resume=resume, **options)
-    _answer(run.result, as_json, _fitted)
+    _answer(run.result, as_json, fitted)
 
 
 @app.command()
@@ -119,7 +120,7 @@ def predict(
     if json_:
         text = json.dumps({"run": str(run), "predictions": rows}, ensure_ascii=False) + "\n"
     else:
-        text = "".join(_line(row) + "\n" for row in rows)
+        text = "".join(line(row) + "\n" for row in rows)
     if out is not None:
         try:
             out.write_text(text, encoding="utf-8")
@@ -145,7 +146,25 @@ def score(
     from crossgraft.run import Run
 
     result = Run.open(run).score(path, input=input_, label=label, split=part)
-    _answer(result, json_, lambda r: [_scores("test", r)])
+    _answer(result, json_, lambda r: [scores("test", r)])
+
+
+@app.command()
+def gap(
+    source: Annotated[str, typer.Option(help="One domain: folder, table, .npz or data set.")],
+    target: Annotated[str, typer.Option(help="The other.")],
+    backbone: Annotated[str, typer.Option(help="Whose features are compared.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="Local weights of the backbone.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN")] = None,
+    label: Column = None,
+    json_: Json = False,
+) -> None:
+    """How far apart two domains are: a lower bound on their Jensen-Shannon divergence in nats, with a p-value."""
+    from crossgraft.between import gap as between
+
+    found = between(source, target, backbone=backbone, weights=weights, seed=seed, input=input_, label=label)
+    _answer(found, json_, apart)
 
 
 @app.command()
@@ -162,38 +181,6 @@ def _number(name: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"--{name} is {text!r}", "give a number of zero or more, or auto") from None
-
-
-def _line(row: dict[str, Any]) -> str:
-    if "error" in row:
-        return f"{row['name']}\terror: {row['error']}"
-    best = sorted(row["probabilities"].items(), key=lambda kv: -kv[1])[:5]
-    return f"{row['name']}\t{row['label']}\t" + "  ".join(f"{k} {p:.3f}" for k, p in best)
-
-
-def _scores(title: str, part: dict[str, Any]) -> str:
-    cells = [f"{title:<12}"]
-    if (hit := part.get("accuracy")) is not None:
-        cells.append(f"accuracy {100 * hit['value']:5.1f} % [{100 * hit['low']:.1f}, {100 * hit['high']:.1f}]")
-    if (ce := part.get("cross_entropy")) is not None:
-        cells.append(f"cross-entropy {ce['value']:.3f} nats [{ce['low']:.3f}, {ce['high']:.3f}]")
-    return "   ".join([*cells, f"n = {part['n']:,}"])
-
-
-def _fitted(result: dict[str, Any]) -> Iterable[str]:
-    yield _scores("kept model", result["test"])
-    for name, part in result["baselines"].items():
-        if part is not None:
-            yield _scores(name.replace("_", " "), part)
-    yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
-    formula = result["objective"]["formula"]
-    yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
-    if result["skipped"]:
-        first = result["skipped"][0]
-        yield f"{len(result['skipped'])} left out, the first: {first['name']} ({first['reason']})"
-    for warning in result["warnings"]:
-        yield f"note: {warning}"
-    yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"
 
 
 def _answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
