@@ -197,3 +197,13 @@ def test_every_export_stays_what_it_is_after_its_module_was_imported() -> None:
     for _ in range(2):
         for name in measure.__all__:
             assert callable(getattr(measure, name)), name
+
+
+def test_a_margin_asks_for_more_than_one_standard_error() -> None:
+    draw = np.random.default_rng(0)
+    d = draw.normal(0, 1, 100)
+    d = (d - d.mean()) / d.std(ddof=1) + 0.15  # better by 1.5 standard errors
+    evidence = {"transfer": 2 + d, "source_only": np.full(100, 2.0)}
+    order = ["transfer", "source_only"]
+    assert guard(evidence, order).kept == "source_only"
+    assert guard(evidence, order, {"source_only": 2.0}).kept == "transfer"

@@ -18,6 +18,8 @@ Learn = Callable[[Rows, str], Fitted]
 FEW = 2  # labels in the smallest class below which a fold holds a whole class out
 # At a tie: no transfer before transfer, and what has seen the target's labels before what has not.
 SIMPLEST_FIRST = ("target_only", "transfer", "source_only")
+# A model that has never seen a label of the target is kept where it is better beyond noise, not at a lucky draw.
+MARGINS = {"source_only": 2.0}
 
 
 def losses(model: Fitted, side: Side, rows: Rows) -> Losses:
@@ -79,7 +81,7 @@ def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses])
         return Verdict(asked, "It is what was asked for; nothing was compared.", ())
     if len(order) == 1:
         return Verdict(order[0], "There was nothing to compare it with.", ())
-    return guard({m: evidence[m] for m in order}, simplest_first=order)
+    return guard({m: evidence[m] for m in order}, simplest_first=order, margins=MARGINS)
 
 
 @dataclass(eq=False)

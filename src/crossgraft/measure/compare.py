@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
@@ -74,11 +75,16 @@ class Verdict:
     table: tuple[tuple[str, float, Difference | None], ...]
 
 
-def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Sequence[str]) -> Verdict:
+def guard(
+    evidence: Mapping[str, Float[np.ndarray, " n"]],
+    simplest_first: Sequence[str],
+    margins: Mapping[str, float] = MappingProxyType({}),
+) -> Verdict:
     """Keep the model of least held-out cross-entropy, or a simpler one that is within one standard error of it.
 
     evidence        held-out losses of each model on the same examples, nats
     simplest_first  the models, the simplest first; the error is of the paired difference
+    margins         standard errors by which a model must be better than a simpler one, where that is not 1
 
     With fewer than two examples nothing can be told apart, and the transfer, which was asked for, is kept (without one,
     the last). A model with a loss that is not finite is left out, and `why` says so.
@@ -106,7 +112,7 @@ def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Seque
     kept = best
     for name in names[: names.index(best)]:
         d = evidence[name] - evidence[best]
-        if d.mean() <= d.std(ddof=1) / np.sqrt(n):
+        if d.mean() <= margins.get(best, 1.0) * d.std(ddof=1) / np.sqrt(n):
             kept = name
             break
     table = tuple(
@@ -117,7 +123,8 @@ def guard(evidence: Mapping[str, Float[np.ndarray, " n"]], simplest_first: Seque
         if d is not None:
             said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     if kept != best:
-        said += f"; {_title(best)} is better by less than one standard error, and at such a tie {_title(kept)} is kept"
+        margin = margins.get(best, 1.0)
+        said += f"; {_title(best)} is better by less than {margin:g} standard errors, and then {_title(kept)} is kept"
     if broken:
         said += f"; {' and '.join(broken)} had losses that are not finite"
     return Verdict(kept, said + ".", table)

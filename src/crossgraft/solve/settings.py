@@ -16,14 +16,14 @@ def settings_for(recipe: Recipe, schedule: str, n: int, backbone: Backbone) -> S
     """Settings for a training on n examples.
 
     From nothing: about eight passes, 150 to 3,000 steps. On the target: about twenty passes, up to 600 steps, and at
-    least 120 of a small network or 40 of a large one.
+    least 150 of a small network or 40 of a large one.
     """
     batch = recipe.batch_size
     if schedule == "from_nothing":
         batch = 2 * batch if n >= MANY else batch
         steps = recipe.source_steps or min(max(8 * n // batch, 150), 3000)
     else:
-        steps = recipe.steps or min(max(20 * n // batch, 40 if backbone.portable else 120), 600)
+        steps = recipe.steps or min(max(20 * n // batch, 40 if backbone.portable else 150), 600)
     rate = PRETRAINED_RATE if backbone.portable and schedule != "from_nothing" else RATES[schedule]
     return Settings(
         lr=recipe.lr or rate,
