@@ -30,10 +30,14 @@ def data() -> Path:
 def arguments(description: str, **defaults: Any) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=5)
+    # Defaults were looked at on seeds 0 to 4 and 100 to 102.
+    parser.add_argument("--first", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.seeds = range(args.first, args.first + args.seeds)
+    return args
 
 
 def one(cell: dict[str, Any]) -> dict[str, Any]:

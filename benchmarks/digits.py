@@ -23,7 +23,7 @@ def main() -> None:
         }
         for pair, (source, target) in PAIRS.items()
         for k in map(int, args.shots.split(","))
-        for seed in range(args.seeds)
+        for seed in args.seeds
     ]  # fmt: skip
     rows = run("digits", cells, args.jobs)
     out = []

@@ -22,7 +22,7 @@ def main() -> None:
         }
         for k in shots
         for s in schedules
-        for seed in range(args.seeds)
+        for seed in args.seeds
     ]
     rows = run(f"photos-{args.set}", cells, args.jobs)
     out = []

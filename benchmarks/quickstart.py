@@ -9,9 +9,7 @@ from cells import accuracy, arguments, mean, run, table
 def main() -> None:
     args = arguments(__doc__ or "", shots=2)
     base = {"target": "sklearn-digits", "source": ["mnist5000"], "backbone": "cnn", "shots": args.shots}
-    rows = run(
-        "quickstart", [{"name": f"quickstart {s}", "fit": base | {"seed": s}} for s in range(args.seeds)], args.jobs
-    )
+    rows = run("quickstart", [{"name": f"quickstart {s}", "fit": base | {"seed": s}} for s in args.seeds], args.jobs)
     parts = {
         "kept model": lambda r: r["test"],
         "transfer": lambda r: r["transfer"],
@@ -21,7 +19,7 @@ def main() -> None:
     seconds = np.median([sum(r["seconds"].values()) for r in rows])
     table(
         "quickstart",
-        ["model", f"accuracy, %, {args.seeds} seeds", "lowest seed"],
+        ["model", f"accuracy, %, {len(args.seeds)} seeds", "lowest seed"],
         [[name, mean(accuracy(rows, pick)), f"{100 * min(accuracy(rows, pick)):.1f}"] for name, pick in parts.items()]
         + [["seconds, median, one core each", f"{seconds:.1f}", ""]],
     )

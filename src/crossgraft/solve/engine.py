@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -17,55 +15,7 @@ from crossgraft.errors import UsageError
 from crossgraft.solve.batches import Stream
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import Phase, Stage
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers of the gradient loop.
-
-    lr                largest learning rate; parts multiply it by their rate
-    warmup            share of the steps in which it rises in a line
-    cosine            whether it then falls to 0 as a cosine, or stays
-    weight_decay      of AdamW (Loshchilov and Hutter, ICLR 2019), on matrices and kernels only
-    clip              largest norm of the gradient
-    class_weights     "balanced": n / (k n_c) in each domain
-    mixup             alpha, 0 for none
-    eval_every        steps between evaluations
-    patience          evaluations without a better one before the training stops
-    selection         what the rule behind `evaluate` is called
-    log_every         steps between logged rows; about fifty of a training by default
-    checkpoint_every  seconds between checkpoints, which are written at logged steps
-    """
-
-    lr: float = 1e-3
-    steps: int = 300
-    batch_size: int = 32
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    cosine: bool = True
-    clip: float = 1.0
-    label_smoothing: float = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
-    mixup: float = 0.0
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    eval_every: int = 50
-    patience: int = 5
-    selection: str = "held_out"
-    log_every: int | None = None
-    checkpoint_every: float = 60.0
-
-    def rate(self, step: int, total: int) -> float:
-        """The learning rate of step `step`, from 0, of `total`.
-
-        >>> [round(Settings(lr=1.0, warmup=0.5).rate(t, 4), 3) for t in range(4)]
-        [0.5, 1.0, 0.854, 0.146]
-        """
-        rising = math.ceil(self.warmup * total)
-        if step < rising:
-            return self.lr * (step + 1) / rising
-        if not self.cosine:
-            return self.lr
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rising + 0.5 * (rising > 0)) / max(total - rising, 1)))
+from crossgraft.solve.settings import Settings
 
 
 class Engine:

@@ -21,7 +21,7 @@ from crossgraft.solve.path import Path, Point, path, scaling
 from crossgraft.tasks import log_softmax
 
 if TYPE_CHECKING:
-    from crossgraft.solve.loop import Settings
+    from crossgraft.solve.settings import Settings
 
 PATH_ROWS = 2000  # source examples that choosing lambda looks at
 SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)

@@ -16,9 +16,10 @@ from torch import Tensor
 from crossgraft.errors import CrossgraftError
 from crossgraft.solve import checkpoint as disk
 from crossgraft.solve.batches import Stream
-from crossgraft.solve.engine import Engine, Settings, under
+from crossgraft.solve.engine import Engine, under
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import Phase, Stage
+from crossgraft.solve.settings import Settings
 
 REMEDY = "try a tenth of the lr, or precision no, and look for inputs that are not finite or very large"
 

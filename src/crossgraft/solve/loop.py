@@ -13,10 +13,11 @@ from crossgraft.objective.views import View
 from crossgraft.progress import bar
 from crossgraft.seeds import seed_for
 from crossgraft.solve.batches import Augment, Stream
-from crossgraft.solve.engine import Engine, Settings
+from crossgraft.solve.engine import Engine
 from crossgraft.solve.keeper import Keeper, Trained
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import Stage
+from crossgraft.solve.settings import Settings
 
 __all__ = ["Augment", "Settings", "Stream", "Trained", "train"]
 

@@ -11,7 +11,7 @@ from crossgraft.errors import UsageError, nearest
 from crossgraft.objective.algebra import Objective
 
 if TYPE_CHECKING:
-    from crossgraft.solve.loop import Settings
+    from crossgraft.solve.settings import Settings
 
 HEAD = "head"
 DECAY = 1 / 2.6  # rate of a layer group over that of the next one towards the output (Howard and Ruder, ACL 2018)
