@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: quickstart test test-all lint bench clean
 
 quickstart: $(READY)
-	$(BIN)/crossgraft quickstart --out runs/quickstart
+	$(BIN)/crossgraft quickstart
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"

@@ -33,16 +33,10 @@ def quickstart(
     json_: Json = False,
 ) -> None:
     """The four steps on digits that packages ship: MNIST to another scanner and other writers, two labels a class."""
-    _fit(
-        json_,
-        target="sklearn-digits",
-        source=("mnist5000",),
-        backbone="cnn",
-        shots=2,
-        seed=seed,
-        out=out,
-        resume=resume,
-    )
+    from crossgraft.run import free_folder
+
+    asked: dict[str, Any] = {"target": "sklearn-digits", "source": ("mnist5000",), "backbone": "cnn", "shots": 2}
+    _fit(json_, out=out or free_folder("quickstart"), resume=resume, seed=seed, **asked)
 
 
 @app.command()
