@@ -10,7 +10,9 @@ stay within 12 bits and above 0.95. A copy that was cropped is not found.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,11 +135,18 @@ def _greys(domain: Domain, pixels: np.ndarray | None, at: np.ndarray) -> Float[n
         for start in range(0, len(at), 64):
             out[start : start + 64] = small_greys(pixels[at[start : start + 64]])
         return out
-    for row, i in enumerate(at):
+
+    def one(i: int) -> Float[np.ndarray, "32 32"] | None:
         try:
-            out[row] = small_greys(domain.read(int(i), at_least=2 * NEAR_SIDE)[None])[0]
+            grey: np.ndarray = small_greys(domain.read(i, at_least=NEAR_SIDE)[None])[0]
+            return grey
         except Unreadable:
-            continue
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders leave the interpreter free for each other
+        for row, grey in enumerate(pool.map(one, at.tolist())):
+            if grey is not None:
+                out[row] = grey
     return out
 
 
