@@ -97,3 +97,21 @@ def test_gap_of_moved_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert 0 < found["jsd"]["low"] <= found["jsd"]["value"] <= found["jsd"]["high"] < np.log(2)
     assert found["p_value"] < 0.01
     assert (found["n_source"], found["n_target"]) == (80, 80)
+
+
+def test_ctrl_c_ends_in_a_sentence_and_a_folder_that_resumes(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crossgraft import transfer
+
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "record", pressed)
+        status, out, err = call(capsys, "fit", "--target", table, "--out", tmp_path / "run", "--json")
+    assert status == 1
+    assert "stopped by you" in json.loads(out)["error"]
+    assert "--resume" in err
+    status, out, _ = call(capsys, "fit", "--resume", "--out", tmp_path / "run", "--json")
+    assert (status, json.loads(out)["test"]["n"]) == (0, 20)

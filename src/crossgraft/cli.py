@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that fit wrote.")]
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
@@ -194,12 +195,16 @@ def main(arguments: list[str] | None = None) -> None:
     progress.show()
     try:
         status = app(args, standalone_mode=False) or 0
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
     except CrossgraftError as wrong:
         status = wrong.status
         _failed(wrong.what, wrong.remedy, args)
     except (KeyboardInterrupt, typer.Abort):
         status = 1
-        _failed("stopped by you", "what was done is kept: continue with the same command, --resume and its --out", args)
+        _failed(
+            "stopped by you", "what was done is kept: continue with crossgraft fit --resume --out and its folder", args
+        )
     except Exception as wrong:
         status = _usage(wrong, args)
         if status is None:

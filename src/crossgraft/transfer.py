@@ -237,7 +237,7 @@ def fit(
         seconds[step] = time.perf_counter() - start
 
     with clock("prepare"):
-        say("reading the domains")
+        say(f"run {folder}: reading the domains")
         job = prepare(asked, what, sources)
     steps = Steps(job, folder / "checkpoints", run.log)
     outcome = four_steps(steps, clock)
