@@ -102,7 +102,9 @@ def solve_frozen(
 def least_lam(solved: Path) -> float:
     """The smallest lambda whose leave-one-out losses, at its best ridge, are within one standard error of the best's.
 
-    The error is that of the mean paired difference. A large lambda gives the target less of a gradient to move layers.
+    The error is that of the mean paired difference. A large lambda gives the target less of a gradient to move layers;
+    lambda 0 gives up the source, and is taken only where it is best itself: whether to transfer at all is the guard's
+    question, not a tie's.
     """
     at = solved.losses.mean(2).argmin(1)
     losses = solved.losses[np.arange(len(at)), at]
@@ -110,7 +112,8 @@ def least_lam(solved: Path) -> float:
     worse = losses - losses[best]
     n = losses.shape[1]
     error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(at))
-    return float(solved.lams[worse.mean(1) <= error].min())
+    near = (worse.mean(1) <= error) & ((solved.lams > 0) | (solved.lams[best] == 0))
+    return float(solved.lams[near].min())
 
 
 def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) -> Fitted:
