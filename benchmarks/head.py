@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from crossgraft.seeds import rng
-from crossgraft.solve.convex import Head, Part, log_softmax, solve
+from crossgraft.solve.convex import Head, Part, solve
+from crossgraft.tasks import log_softmax
 
 FULL = ((50_000, 768, 100), (2_000, 1_280, 10))
 QUICK = ((4_000, 256, 20), (1_000, 640, 10))

@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from crossgraft.seeds import rng
-from crossgraft.solve.convex import Part, log_softmax, solve
+from crossgraft.solve.convex import Part, solve
 from crossgraft.solve.path import path, scaling
+from crossgraft.tasks import log_softmax
 
 
 def data() -> tuple[Part, Part]:

@@ -7,10 +7,11 @@ from test_convex import Untouched, blobs
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.seeds import rng
 from crossgraft.solve import path as path_module
-from crossgraft.solve.convex import Head, Part, log_softmax, rows_of, solve
+from crossgraft.solve.convex import Head, Part, rows_of, solve
 from crossgraft.solve.loo import formula, refits
 from crossgraft.solve.newton import minimise
 from crossgraft.solve.path import path, pick, scaling
+from crossgraft.tasks import log_softmax
 
 
 def brute(parts: list[Part], n_columns: int, ridge: float, prior: Head | None = None) -> np.ndarray:

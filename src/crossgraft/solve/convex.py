@@ -79,12 +79,6 @@ def stacked(head: Head | tuple[Array, Array]) -> Float[np.ndarray, "D1 U"]:
     return np.vstack([weight, np.asarray(bias)[None]]).astype(np.float64)
 
 
-def log_softmax(z: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
-    """Log-probabilities of logits, row by row."""
-    z = z - z.max(axis=-1, keepdims=True)
-    return np.asarray(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
-
-
 def solve(
     parts: Sequence[Part],
     n_columns: int,

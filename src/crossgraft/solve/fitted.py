@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 
 from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.backbones.weights import state_revision
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.prepare import Side
 from crossgraft.seeds import rng, seed_for
@@ -196,13 +196,5 @@ def descend(
     stages = plan(schedule, objective, own, settings, head_is_solved=head)
     train(net, stages, streams, settings, seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log)
     weight, bias = net.head()
-    trained = replace(own, pretrained=True, portable=False, revision=revision_of(module))
+    trained = replace(own, pretrained=True, portable=False, revision=state_revision(module))
     return Fitted(trained, weight.astype(np.float64), bias.astype(np.float64), objective, schedule)
-
-
-def revision_of(module: Any) -> str:
-    """blake2b of the names and bytes of a module's weights."""
-    digest = hashlib.blake2b(digest_size=20)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crossgraft.solve.convex import Head, Part, Span, log_softmax, rows_of, solve, span, stacked
+from crossgraft.solve.convex import Head, Part, Span, rows_of, solve, span, stacked
 from crossgraft.solve.loo import formula, refits
 from crossgraft.solve.newton import minimise
 from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
+from crossgraft.tasks import log_softmax
 
 # nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
 TOLERANCE, REFIT = 1e-6, 1e-7
