@@ -161,7 +161,7 @@ def path_grid(path: Path, name: str) -> Markup:
         if path.chosen is not None:
             alpha[path.chosen[::-1]] = 1
         few = len(path.lams) <= 7
-        _cells(axes, alpha, [[nats(x)[:4] if few and np.isfinite(x) else "" for x in row] for row in grid], ACCENT)
+        _cells(axes, alpha, [[f"{x:.2f}" if few and np.isfinite(x) else "" for x in row] for row in grid], ACCENT)
         _lambda_ticks(axes, path)
         axes.set_yticks(range(len(path.ridges)), [f"{x:g}" for x in path.ridges])
         axes.set_ylabel("ridge")
