@@ -80,7 +80,7 @@ def bare(given: dict[str, Stream], objective: Objective, settings: Settings, fus
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=fused)
-    everything = kernels + others
+    everything = list(model.parameters())
     for step in range(settings.steps):
         x = torch.cat([torch.from_numpy(given[d].values[rows[d][step]]) for d in weights])
         y = [torch.from_numpy(given[d].labels[rows[d][step]]) for d in weights]
