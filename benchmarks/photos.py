@@ -20,9 +20,9 @@ def main() -> None:
             "schedule": s,
             "fit": base | {"shots": k, "schedule": s, "seed": seed},
         }
+        for seed in args.seeds
         for k in shots
         for s in schedules
-        for seed in args.seeds
     ]
     rows = run(f"photos-{args.set}", cells, args.jobs)
     out = []

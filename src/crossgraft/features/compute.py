@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 COMMIT = 0.3  # seconds of work that a kill may lose
+CONVERT = 32 << 20  # bytes of pixels from which converting layers that only this run has costs less than it saves
 
 
 def features(
@@ -79,6 +80,7 @@ def embed(
     """Features of layers in memory (that moved, so that no store has them): pixels (N, S, S, C) or vectors (N, D_in).
 
     `preprocess` is needed where a bare module reads pixels. The layers are left in the mode and place they were in.
+    Many pixels go through the fast engine.
     """
     import torch
 
@@ -86,6 +88,12 @@ def embed(
         if layers.name == "identity":
             return np.asarray(values, dtype=np.float32)
         preprocess = layers.preprocess
+        kind, precision = engines.engine_for().split("-")
+        if preprocess is not None and kind == "openvino" and values.nbytes >= CONVERT:
+            try:
+                return _embed_converted(layers, values, precision)
+            except engines.Unfit as wrong:
+                say(f"layers that moved run on torch, slower: {wrong}")
         layers = layers.module
     if values.ndim == 4 and preprocess is None:
         raise ValueError("pixels need a preprocess")
@@ -106,6 +114,25 @@ def embed(
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _embed_converted(backbone: Backbone, values: Shaped[np.ndarray, "N S S C"], precision: str) -> np.ndarray:
+    """Features by OpenVINO; the conversion is not kept."""
+    modes = {m: m.training for m in backbone.module.modules()}
+    out = np.zeros((len(values), backbone.dim), dtype=np.float32)
+
+    def done(first: int, batch: np.ndarray) -> None:
+        out[first : first + len(batch)] = batch
+
+    try:
+        runner = engines.OpenVino(backbone, precision, done, keep=False)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    for i in range(0, len(values), engines.BATCH):
+        runner.submit(np.ascontiguousarray(values[i : i + engines.BATCH]), i)
+    runner.wait()
+    return out
 
 
 def _keys(domain: Domain, backbone: Backbone, engine: str) -> tuple[list[bytes | None], dict[int, str]]:

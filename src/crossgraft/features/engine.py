@@ -110,15 +110,18 @@ class Torch:
 
 
 class OpenVino:
-    """The layers converted once (kept in the cache folder), compiled for this CPU, batches in flight on all cores."""
+    """The layers converted once (kept in the cache folder), compiled for this CPU, batches in flight on all cores.
 
-    def __init__(self, backbone: Backbone, precision: str, done: Done) -> None:
+    keep  False for layers that only this run has: the conversion is not kept
+    """
+
+    def __init__(self, backbone: Backbone, precision: str, done: Done, *, keep: bool = True) -> None:
         import openvino as ov
 
         p = backbone.preprocess
         assert p is not None
         core = ov.Core()
-        model = core.read_model(_converted(backbone, p))
+        model = core.read_model(_converted(backbone, p)) if keep else _convert(backbone, p)
         model.reshape([BATCH, p.size, p.size, p.channels])
         config = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
         self.queue = ov.AsyncInferQueue(core.compile_model(model, "CPU", config))
@@ -160,6 +163,25 @@ def make(backbone: Backbone, engine: str, done: Done) -> Torch | OpenVino:
     return Torch(backbone, "cuda" if kind == "cuda" else "cpu", done)
 
 
+def _convert(backbone: Backbone, p: Preprocess) -> Any:
+    """The layers as OpenVINO's model, uint8 (B, S, S, C) to features. Raises Unfit where they cannot be converted."""
+    import openvino as ov
+    import torch
+
+    example = torch.zeros((1, p.size, p.size, p.channels), dtype=torch.uint8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one picture: on a busy machine waiting for the other threads takes far longer
+    with torch.inference_mode():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tracing is what OpenVINO calls; torch deprecates it
+                return ov.convert_model(wrapped(backbone.fresh(0), p).eval(), example_input=example)
+        except Exception as wrong:  # an operation that OpenVINO does not know, or a graph that cannot be traced
+            raise Unfit(str(wrong).splitlines()[0][:120]) from None
+        finally:
+            torch.set_num_threads(threads)
+
+
 def _converted(backbone: Backbone, p: Preprocess) -> Path:
     """The IR file of a backbone, from the cache or converted now."""
     from importlib.metadata import version
@@ -169,20 +191,8 @@ def _converted(backbone: Backbone, p: Preprocess) -> Path:
     at = folder / blake2b(name.encode(), digest_size=20).hexdigest()
     if not (at / "model.xml").is_file():
         import openvino as ov
-        import torch
 
-        example = torch.zeros((1, p.size, p.size, p.channels), dtype=torch.uint8)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # one picture: on a busy machine waiting for the other threads takes far longer
-        with torch.inference_mode():
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # tracing is what OpenVINO calls; torch deprecates it
-                    model = ov.convert_model(wrapped(backbone.fresh(0), p).eval(), example_input=example)
-            except Exception as wrong:  # an operation that OpenVINO does not know, or a graph that cannot be traced
-                raise Unfit(str(wrong).splitlines()[0][:120]) from None
-            finally:
-                torch.set_num_threads(threads)
+        model = _convert(backbone, p)
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder))
         ov.save_model(model, scratch / "model.xml", compress_to_fp16=False)

@@ -21,12 +21,19 @@ def nce(source_labels: Labels, labels: Labels) -> float:
     >>> nce(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
     0.0
     """
+    return float(nce_terms(source_labels, labels).mean())
+
+
+def nce_terms(source_labels: Labels, labels: Labels) -> Float[np.ndarray, " N"]:
+    """log P(y_i|z_i), whose mean is NCE: also the first-order effect of each example on it, so that their spread is its.
+
+    The effect by way of the counts P(y|z) vanishes, since those are the ones of largest likelihood.
+    """
     _checked(labels, source_labels)
     z, y = np.unique(source_labels, return_inverse=True)[1], np.unique(labels, return_inverse=True)[1]
     p = np.zeros((y.max() + 1, z.max() + 1))
     np.add.at(p, (y, z), 1 / len(y))
-    conditional = np.where(p > 0, p / p.sum(0, keepdims=True), 1.0)
-    return float((p * np.log(conditional)).sum())
+    return np.asarray(np.log((p / p.sum(0, keepdims=True))[y, z]))
 
 
 def leep(source_probabilities: Float[np.ndarray, "N Z"], labels: Labels) -> float:
@@ -35,12 +42,26 @@ def leep(source_probabilities: Float[np.ndarray, "N Z"], labels: Labels) -> floa
     source_probabilities  theta(x_i), the source model's class probabilities on target example i
     labels                y_i; P(y,z) = (1/N) sum_{i: y_i=y} theta(x_i)_z
     """
+    return float(leep_terms(source_probabilities, labels).mean())
+
+
+def leep_terms(source_probabilities: Float[np.ndarray, "N Z"], labels: Labels) -> Float[np.ndarray, " N"]:
+    """The first-order effect of each example on LEEP, with LEEP as their mean, so that their spread is its.
+
+    log q_i + sum_z theta(x_i)_z / P(z) (G(y_i,z) - sum_y P(y|z) G(y,z)), q_i = sum_z P(y_i|z) theta(x_i)_z and
+    G(y,z) = (1/N) sum_{j: y_j=y} theta(x_j)_z / q_j: the second part, of mean 0, is what example i does to P(y|z).
+    """
     _checked(labels, source_probabilities)
-    y = np.unique(labels, return_inverse=True)[1]
-    joint = np.zeros((y.max() + 1, source_probabilities.shape[1]))
-    np.add.at(joint, y, source_probabilities / len(y))
-    conditional = joint / np.maximum(joint.sum(0, keepdims=True), np.finfo(float).tiny)
-    return float(np.log((conditional[y] * source_probabilities).sum(1)).mean())
+    theta = np.asarray(source_probabilities, dtype=np.float64)
+    y, n = np.unique(labels, return_inverse=True)[1], len(labels)
+    joint, g = np.zeros((2, y.max() + 1, theta.shape[1]))
+    np.add.at(joint, y, theta / n)
+    marginal = np.maximum(joint.sum(0), np.finfo(float).tiny)
+    conditional = joint / marginal
+    q = (conditional[y] * theta).sum(1)
+    np.add.at(g, y, theta / q[:, None] / n)
+    through_table = (theta / marginal * (g[y] - (conditional * g).sum(0))).sum(1)
+    return np.asarray(np.log(q) + through_table)
 
 
 def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:

@@ -67,15 +67,18 @@ class Settings:
 def settings_for(recipe: Recipe, schedule: str, n: int, backbone: Backbone) -> Settings:
     """Settings for a training on n examples.
 
-    From nothing: about eight passes, 150 to 3,000 steps. On the target: about twenty passes, up to 600 steps, and at
-    least 150 of a small network or 40 of a large one.
+    From nothing: about eight passes, 150 to 3,000 steps. On the target: about twenty passes and at least 150 steps of a
+    small network; of a large one ten passes and at least 40 steps, with batches half as large; never more than 600 steps.
     """
     batch = recipe.batch_size
     if schedule == "from_nothing":
         batch = 2 * batch if n >= MANY else batch
         steps = recipe.source_steps or min(max(8 * n // batch, 150), 3000)
+    elif backbone.portable:
+        batch = (batch + 1) // 2
+        steps = recipe.steps or min(max(10 * n // batch, 40), 600)
     else:
-        steps = recipe.steps or min(max(20 * n // batch, 40 if backbone.portable else 150), 600)
+        steps = recipe.steps or min(max(20 * n // batch, 150), 600)
     rate = PRETRAINED_RATE if backbone.portable and schedule != "from_nothing" else RATES[schedule]
     return Settings(
         lr=recipe.lr or rate,
