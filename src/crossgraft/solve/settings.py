@@ -67,8 +67,8 @@ class Settings:
 def settings_for(recipe: Recipe, schedule: str, n: int, backbone: Backbone) -> Settings:
     """Settings for a training on n examples.
 
-    From nothing: about eight passes, 150 to 3,000 steps. On the target: about twenty passes of a small network, at least
-    150 steps; ten of a large one, at least 40, with batches half as large. Never more than 600 steps.
+    From nothing: about eight passes, 150 to 3,000 steps. On the target: about twenty passes of a small network, 150 at
+    least; ten of a large one, 40 steps at least, with batches half as large. Never more than 600 steps.
     """
     batch = recipe.batch_size
     if schedule == "from_nothing":
