@@ -26,9 +26,11 @@ ROAD = [
     "choose",
     "record",
     "between",
+    "candidates",
+    "ranked",
     "transfer",
 ]
-DOORS = ["__init__", "__main__", "cli", "printed"]
+DOORS = ["__init__", "__main__", "cli", "cli_evidence", "printed"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 

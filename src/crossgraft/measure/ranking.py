@@ -25,7 +25,7 @@ def nce(source_labels: Labels, labels: Labels) -> float:
 
 
 def nce_terms(source_labels: Labels, labels: Labels) -> Float[np.ndarray, " N"]:
-    """log P(y_i|z_i), whose mean is NCE: also the first-order effect of each example on it, so that their spread is its.
+    """log P(y_i|z_i), whose mean is NCE, and the first-order effect of each example on it: their spread is its own.
 
     The effect by way of the counts P(y|z) vanishes, since those are the ones of largest likelihood.
     """
