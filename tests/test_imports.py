@@ -26,11 +26,12 @@ ROAD = [
     "choose",
     "record",
     "between",
+    "labelling",
     "candidates",
     "ranked",
     "transfer",
 ]
-DOORS = ["__init__", "__main__", "cli", "cli_evidence", "printed"]
+DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "printed"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 

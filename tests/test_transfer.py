@@ -14,7 +14,7 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.run import Run
 from crossgraft.transfer import fit
 
-FAST: dict[str, Any] = {"backbone": "cnn", "steps": 30, "source_steps": 60, "shots": 2, "schedule": "lp_ft"}
+FAST: dict[str, Any] = {"backbone": "cnn", "steps": 40, "source_steps": 120, "shots": 2, "schedule": "lp_ft"}
 
 
 def shifted(n: int, shift: float, seed: int, classes: str = "abc") -> tuple[np.ndarray, np.ndarray]:

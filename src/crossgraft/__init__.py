@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classify", "CrossgraftError", "Domain", "Objective", "Run", "ce", "fit", "gap", "open_domain"]
+__all__ = ["Classify", "CrossgraftError", "Domain", "Objective", "Run", "ce", "doubt", "fit", "gap", "open_domain"]
 
 _HOME = {
     "Classify": "tasks",
@@ -19,6 +19,7 @@ _HOME = {
     "Objective": "objective.algebra",
     "Run": "run",
     "ce": "objective.algebra",
+    "doubt": "labelling",
     "fit": "transfer",
     "gap": "between",
     "open_domain": "domains",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from crossgraft.domains import open_domain
     from crossgraft.domains.domain import Domain
     from crossgraft.errors import CrossgraftError
+    from crossgraft.labelling import doubt
     from crossgraft.objective.algebra import Objective, ce
     from crossgraft.run import Run
     from crossgraft.tasks import Classify

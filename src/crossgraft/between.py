@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from crossgraft import backbones, features
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import Domain, Kind
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
 from crossgraft.measure.divergence import Gap
@@ -41,31 +43,51 @@ def gap(
     >>> found["p_value"] < 0.05 and found["jsd"]["value"] > 0.2
     True
     """
-    opened = [open_domain(what, side, **columns) for what, side in ((source, "source"), (target, "target"))]
-    kind = "image" if "image" in [d.kind for d in opened] else opened[0].kind
-    opened = [of_kind(d, kind) for d in opened]
-    chosen = backbones.load(backbone, opened[1], weights=weights)
+    sides = {"source": source, "target": target}
+    seen = see(sides, backbone, weights, columns)
+    found = gap_of_features(seen.values["source"], seen.values["target"], seed=seed)
+    opened = [seen.domains[side] for side in sides]
+    return found.json() | {
+        **{side: name_of(what) for side, what in sides.items()},
+        "backbone": seen.backbone,
+        "most_alike": _extremes(found, opened, alike=True),
+        "most_apart": _extremes(found, opened, alike=False),
+        "skipped": seen.skipped,
+    }
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Domains by side with their features, row for row, and what could not be read."""
+
+    domains: dict[str, Domain]
+    values: dict[str, Float[np.ndarray, "N D"]]
+    backbone: dict[str, str]
+    skipped: list[dict[str, str]]
+
+
+def see(sides: dict[str, Any], backbone: str, weights: str | None, columns: dict[str, str | None]) -> Seen:
+    """Domains opened as one kind, as one frozen backbone sees them.
+
+    Raises CrossgraftError where a domain cannot be read, UsageError for a backbone that knows nothing yet.
+    """
+    opened = {side: open_domain(what, side, **columns) for side, what in sides.items()}
+    kind: Kind = "image" if "image" in [d.kind for d in opened.values()] else "vector"
+    opened = {side: of_kind(d, kind) for side, d in opened.items()}
+    chosen = backbones.load(backbone, opened["target"], weights=weights)
     if not chosen.pretrained:
         raise UsageError(
             f"backbone {backbone} knows nothing yet", "use auto, a pretrained backbone, or arrays of features"
         )
-    values, skipped = [], []
-    for i, domain in enumerate(opened):
+    values, skipped = {}, []
+    for side, domain in opened.items():
         got = features.features(domain, chosen)
         left = domain.without(got.failures)
         tolerate(left.skipped, len(domain) + len(domain.skipped), domain.name)
-        values.append(got.values[np.setdiff1d(np.arange(len(domain)), [r for r, _ in got.failures])])
+        values[side] = got.values[np.setdiff1d(np.arange(len(domain)), [r for r, _ in got.failures])]
         skipped += [{"domain": left.name, "name": s.name, "reason": s.reason} for s in left.skipped]
-        opened[i] = left
-    found = gap_of_features(*values, seed=seed)
-    return found.json() | {
-        "source": name_of(source),
-        "target": name_of(target),
-        "backbone": {"name": chosen.name, "revision": chosen.revision},
-        "most_alike": _extremes(found, opened, alike=True),
-        "most_apart": _extremes(found, opened, alike=False),
-        "skipped": skipped,
-    }
+        opened[side] = left
+    return Seen(opened, values, {"name": chosen.name, "revision": chosen.revision}, skipped)
 
 
 def _extremes(found: Gap, domains: list[Domain], *, alike: bool) -> dict[str, list[str]]:

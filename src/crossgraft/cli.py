@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from crossgraft import cli_labels
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.printed import answer as _answer
 from crossgraft.printed import apart, fitted, line, scores
 
 app = typer.Typer(
@@ -171,18 +172,14 @@ def report(run: RunFolder, json_: Json = False) -> None:
     _answer({"report": str(path)}, json_, lambda r: [f"report: {r['report']}"])
 
 
+app.command()(cli_labels.doubt)
+
+
 def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise UsageError(f"--{name} is {text!r}", "give a number of zero or more, or auto") from None
-
-
-def _answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print(*lines(result), sep="\n")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from typing import Any
+
+
+def answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
+    """Print a result: one JSON object, or its lines."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(*lines(result), sep="\n")
 
 
 def line(row: dict[str, Any]) -> str:

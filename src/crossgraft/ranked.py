@@ -90,7 +90,7 @@ def rank(
         def of_backbone(name: str, _: Any) -> Candidate:
             return candidate(name, load(name, side.domain), side, beside, recipe, own_head=True)
 
-        ready = _each(dict.fromkeys(backbones), failures, lambda *one: _measured(of_backbone(*one), side, seed))
+        ready = _each(dict.fromkeys(backbones), failures, lambda *one: measured(of_backbone(*one), side, seed))
     else:
         layers = load(backbone, side.domain, weights=weights)
         most = MOST_SOURCE if layers.pretrained else MOST_TRAINING
@@ -101,7 +101,7 @@ def rank(
             found.notes += told
             return found
 
-        ready = _each(opened, failures, lambda *one: _measured(of_source(*one), side, seed))
+        ready = _each(opened, failures, lambda *one: measured(of_source(*one), side, seed))
     if not ready:
         first = next(iter(failures.values()))
         if len(failures) == 1:
@@ -178,7 +178,7 @@ def _each(
     return done
 
 
-def _measured(found: Candidate, target: Side, seed: int) -> tuple[dict[str, Any], Float[np.ndarray, " n"]]:
+def measured(found: Candidate, target: Side, seed: int) -> tuple[dict[str, Any], Float[np.ndarray, " n"]]:
     """The row of one candidate, and the target's leave-one-out losses."""
     x, y, theta = frozen_features(found.fitted.backbone, target), target.labels, found.theta
     seconds, notes = found.seconds, found.notes

@@ -28,7 +28,7 @@ from crossgraft.prepare import Job, Side, asked_for, folds, prepare
 from crossgraft.progress import say
 from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
-from crossgraft.solve.fitted import Fitted, descend, solve_frozen, solve_source
+from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, solve_frozen, solve_source
 
 
 @dataclass(eq=False)
@@ -82,6 +82,8 @@ class Steps:
         """Steps 2 to 4 on these target rows: the layers that the schedule names learn CE(target) + lam * CE(source)."""
         job = self.job
         start = self.graft(f_s, rows, schedule, source)
+        if schedule != "frozen" and job.recipe.lam == "auto":
+            start = for_moving_layers(start)
         if "/" not in use:  # folds say nothing new
             whole = source is not None and job.recipe.lam == "auto" and job.method == "joint"
             self._check(ce("target") + ce("source") if whole else start.objective, source, rows, schedule)
@@ -158,10 +160,8 @@ class Steps:
 
     def _watched(self) -> Rows | None:
         """Rows whose cross-entropy stops a training on the target early: those that the selection names."""
-        job = self.job
-        if job.recipe.selection == "oracle":
-            return job.target.rows("test")
-        return job.target.rows("val") if job.selection == "target_val" else None
+        part = {"oracle": "test", "target_val": "val"}.get(self.job.selection)
+        return self.job.target.rows(part) if part else None
 
 
 def nothing(backbone: Backbone, n_columns: int) -> Fitted:

@@ -1,21 +1,22 @@
-"""The table of terms and the table of methods. Adding a method: its function in terms.py, its rows here.
-
-A row of TERMS says which function a term's name calls and what it needs; a row of METHODS says which terms
-make the objective, where training starts, and each number's default with its search range.
-"""
+"""The table of terms. Adding one: its function beside terms.py, its row here; methods made of terms are in methods.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from crossgraft.errors import UsageError, nearest
+from crossgraft.methods import METHODS, Method, Number
+from crossgraft.objective import domain_terms, keep_terms, self_terms
 from crossgraft.objective.algebra import Objective, Term
 from crossgraft.objective.terms import cross_entropy
 from crossgraft.objective.views import View
+
+__all__ = ["METHODS", "TERMS", "Method", "Number", "TermRow", "domains_of", "evaluate_terms", "objective_for", "row_of"]
 
 Options = Mapping[str, Any]
 
@@ -26,51 +27,72 @@ class TermRow:
 
     function  views of the domains, in their order, then the named options, to a scalar in nats
     domains   the domains whose views it needs; () means the one in the term's brackets
+    default   the domain where the brackets are left out
     options   options of the first domain that the function takes
-    heads     heads that it needs beside the classifier
+    heads     heads that it needs beside the classifier: of objective/heads.py, or "source" for the source's columns
+    known     the table or the weights of each row that the function takes as `known`
+    takes     what else it takes of the training: "progress", or the parameters "now", "start", "new"
+    strong    whether it needs the strongly augmented view, teacher: the view through the layers as they began
+    labels    whether it reads labels
+    least     examples that a batch must hold
+    entropic  False for what is no cross-entropy
+    through   "features" where its gradient reaches nothing but layers
     """
 
     name: str
     function: Callable[..., Tensor]
     domains: tuple[str, ...] = ()
+    default: str = ""
     options: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
+    known: str = ""
+    takes: tuple[str, ...] = ()
+    strong: bool = False
+    teacher: bool = False
+    labels: bool = False
+    least: int = 1
+    entropic: bool = True
+    through: str = "logits"
     citation: str = ""
 
-
-@dataclass(frozen=True)
-class Number:
-    """A method's own number: its default, and the range that a search looks in."""
-
-    default: float
-    low: float
-    high: float
+    def reads(self, term: Term) -> tuple[str, ...]:
+        """The domains that a term of this row reads."""
+        if "now" in self.takes:
+            return ()
+        return self.domains or ((term.domain or self.default),)
 
 
-@dataclass(frozen=True)
-class Method:
-    """objective: terms with names of numbers as weights; starts_from: "f_s" or "backbone"; needs: domains with data."""
-
-    name: str
-    objective: str
-    needs: tuple[str, ...]
-    starts_from: str
-    numbers: Mapping[str, Number] = field(default_factory=dict)
-    citation: str = ""
-
+_PAIR, _FREE = ("source", "unlabelled"), "unlabelled"
+_CDAN: dict[str, Any] = {"heads": ("conditional",), "takes": ("progress",), "through": "features"}
 
 TERMS = {row.name: row for row in (
-    TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), citation="Good, JRSS B 14, 1952"),
-)}  # fmt: skip
-
-METHODS = {row.name: row for row in (
-    Method("target_only", "ce(target)", ("target",), "backbone"),
-    Method("source_only", "ce(source)", ("source",), "backbone"),
-    Method("finetune", "ce(target)", ("target",), "f_s", citation="Yosinski et al., NeurIPS 2014"),
-    Method(
-        "joint", "ce(target) + lam*ce(source)", ("target", "source"), "f_s", {"lam": Number(1.0, 1e-3, 10.0)},
-        "Caruana, Machine Learning 28, 1997",
-    ),
+    TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True, citation="Good 1952"),
+    TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), takes=("progress",), through="features",
+            citation="Ganin et al. 2016"),
+    TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
+    TermRow("cdan_e", partial(domain_terms.cdan, weighting="per_domain"), _PAIR, citation="Long et al. 2018", **_CDAN),
+    TermRow("cdan_e_joint", partial(domain_terms.cdan, weighting="joint"), _PAIR, citation="Long et al. 2018", **_CDAN),
+    TermRow("adda_domain", domain_terms.adda_domain, _PAIR, heads=("domain",), teacher=True, through="features"),
+    TermRow("adda_layers", domain_terms.adda_layers, (_FREE,), heads=("domain",), through="features"),
+    TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", citation="Sun 2016"),
+    TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", citation="Long et al. 2015"),
+    TermRow("entropy", self_terms.entropy, default=_FREE, citation="Grandvalet and Bengio 2004"),
+    TermRow("im", self_terms.information_maximisation, default=_FREE, least=2, citation="Krause et al. 2010"),
+    TermRow("mcc", self_terms.class_confusion, default=_FREE, least=2, citation="Jin et al. 2020"),
+    TermRow("pseudo", self_terms.pseudo, (_FREE,), known="class_balanced", citation="Zou et al. 2018"),
+    TermRow("centroid", self_terms.pseudo, (_FREE,), known="centroids", citation="Liang et al. 2020"),
+    TermRow("fixmatch", self_terms.fixmatch, (_FREE,), strong=True, citation="Sohn et al. 2020"),
+    TermRow("odds", self_terms.weighted, ("source",), known="odds", labels=True, citation="Bickel et al. 2007"),
+    TermRow("priors", self_terms.weighted, ("source",), known="priors", labels=True, citation="Lipton et al. 2018"),
+    TermRow("second", self_terms.second, default="source", heads=("second",), labels=True),
+    TermRow("discrepancy", self_terms.discrepancy, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
+    TermRow("agreement", self_terms.agreement, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
+    TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False, citation="Li et al. 2018"),
+    TermRow("bss", keep_terms.batch_spectrum, default="target", least=2, entropic=False, through="features",
+            citation="Chen et al. 2019"),
+    TermRow("lwf", keep_terms.teacher, default="target", heads=("source",), teacher=True, citation="Li and Hoiem 2016"),
+    TermRow("cotuning", keep_terms.relation, ("target",), heads=("source",), options=("relation",), labels=True,
+            citation="You et al. 2020"),
 )}  # fmt: skip
 
 
@@ -85,10 +107,14 @@ def objective_for(method: str, lam: float | None = None) -> Objective:
             f"unknown method {method!r}",
             nearest(method, list(METHODS)) or f"the methods are {', '.join(METHODS)}",
         )
-    row = METHODS[method]
+    return stated(METHODS[method], METHODS[method].objective, lam)
+
+
+def stated(row: Method, text: str, lam: float | None = None) -> Objective:
+    """A text of a row's as an objective, its names of numbers as their defaults."""
     given = {} if lam is None else {"lam": lam}
     total = Objective()
-    for part in row.objective.split(" + "):
+    for part in text.split(" + ") if text != "0" else ():
         weight, _, call = part.rpartition("*")
         value = given.get(weight, row.numbers[weight].default) if weight else 1.0
         total += value * Objective.parse(call)
@@ -110,17 +136,33 @@ def domains_of(objective: Objective) -> tuple[str, ...]:
     >>> domains_of(objective_for("joint", 0.0))
     ('target',)
     """
-    return tuple(dict.fromkeys(d for t in objective.active for d in row_of(t).domains or (t.domain,)))
+    return tuple(dict.fromkeys(d for t in objective.active for d in row_of(t).reads(t)))
+
+
+def rows_with(objective: Objective, what: str) -> list[TermRow]:
+    """The rows of its active terms that ask for something: a head, a table, a strong view, a teacher."""
+    return [row for t in objective.active if getattr(row := row_of(t), what)]
 
 
 def evaluate_terms(
-    objective: Objective, views: Mapping[str, View], options: Mapping[str, Options]
+    objective: Objective,
+    views: Mapping[str, View],
+    options: Mapping[str, Options],
+    given: Options | None = None,
 ) -> dict[str, Tensor]:
-    """The value of each active term in nats, by the term without its weight; `options` by domain."""
-    values = {}
+    """The value of each active term in nats, by the term without its weight.
+
+    options  by domain
+    given    heads by name, and what terms take of the training
+    """
+    values, given = {}, given or {}
     for term in objective.active:
         row = row_of(term)
-        domains = row.domains or (term.domain,)
-        chosen = {name: options[domains[0]][name] for name in row.options if name in options.get(domains[0], {})}
+        domains = row.reads(term)
+        own = options.get(domains[0], {}) if domains else {}
+        chosen = {name: own[name] for name in row.options if name in own}
+        chosen |= {name: given[name] for name in (*row.heads, *row.takes)}
+        if row.known:
+            chosen["known"] = views[domains[0]].rows[row.known]
         values[term.key] = row.function(*(views[d] for d in domains), **chosen)
     return values

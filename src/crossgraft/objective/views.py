@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,12 +19,18 @@ class View:
     logits    of the domain's own classes
     labels    long, -1 where missing
     soft      distributions that take the place of one-hot labels (mixup); not read where the label is missing
+    strong    the same examples under the strong augmentation
+    teacher   the same inputs through the layers and the source columns as they were when training began
+    rows      what is known of each row: pseudo-labels (B,) long, weights (B,) float; by the name in the term's row
     """
 
     features: Float[Tensor, "B D"]
     logits: Float[Tensor, "B k"]
     labels: Int[Tensor, " B"]
     soft: Float[Tensor, "B k"] | None = None
+    strong: View | None = None
+    teacher: View | None = None
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def labelled(self) -> Tensor:

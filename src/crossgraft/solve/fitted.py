@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from crossgraft.solve.settings import Settings
 
 PATH_ROWS = 2000  # source examples that choosing lambda looks at
+# Frozen features say little about lambda for layers that move. By digits of seeds 100 to 102, 1 to 5 labels a class.
+MOVING_LAMS = (0.3, 3.0)
 SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
 
 
@@ -85,7 +87,7 @@ def solve_frozen(
     if judged or lam is None or ridge is None:
         lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
         solved = path(part, few, n_columns, lams=lams, ridges=None if ridge is None else np.array([ridge]))
-        point = solved.choose(lam=least_lam(solved))
+        point = solved.choose(lam=even_lam(solved))
         lam, ridge = point.lam, point.ridge
     assert ridge is not None
     if point is not None and few is every:
@@ -99,21 +101,27 @@ def solve_frozen(
     return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, ridge, solved, point)
 
 
-def least_lam(solved: Path) -> float:
-    """The smallest lambda whose leave-one-out losses, at its best ridge, are within one standard error of the best's.
+def even_lam(solved: Path) -> float:
+    """The lambda nearest to 1 whose leave-one-out losses, at its best ridge, are within a standard error of the best's.
 
-    The error is that of the mean paired difference. A large lambda gives the target less of a gradient to move layers;
-    lambda 0 gives up the source, and is taken only where it is best itself: whether to transfer at all is the guard's
-    question, not a tie's.
+    The error is that of the mean paired difference. At 1 both domains weigh the same: few labels hardly tell one lambda
+    from another, and both ends of the path do harm where their lead is luck. 0 only where no lambda above it is near.
     """
     at = solved.losses.mean(2).argmin(1)
     losses = solved.losses[np.arange(len(at)), at]
-    best = int(losses.mean(1).argmin())
-    worse = losses - losses[best]
+    worse = losses - losses[int(losses.mean(1).argmin())]
     n = losses.shape[1]
     error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(at))
-    near = (worse.mean(1) <= error) & ((solved.lams > 0) | (solved.lams[best] == 0))
-    return float(solved.lams[near].min())
+    near = solved.lams[(worse.mean(1) <= error) & (solved.lams > 0)]
+    return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
+
+
+def for_moving_layers(start: Fitted) -> Fitted:
+    """A frozen solution as the start of layers that move: its lambda, where the source counts, within MOVING_LAMS."""
+    if not start.lam:
+        return start
+    lam = float(np.clip(start.lam, *MOVING_LAMS))
+    return replace(start, lam=lam, objective=ce("target") + lam * ce("source"))
 
 
 def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) -> Fitted:

@@ -1,0 +1,48 @@
+"""The rule that takes lambda from the path."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossgraft.backbones.small import identity
+from crossgraft.objective.algebra import ce
+from crossgraft.solve.fitted import Fitted, even_lam, for_moving_layers
+
+LAMS = np.array([0.0, 0.1, 1.0, 10.0])
+
+
+def solved(losses: list[list[float]]) -> Any:
+    """A path with one ridge and these leave-one-out losses, a row a lambda."""
+    return SimpleNamespace(lams=LAMS, losses=np.array(losses)[:, None, :])
+
+
+def test_lambda_nearest_to_one_among_those_that_evidence_does_not_tell_apart() -> None:
+    noise = [0.5, 0.1, 0.3, 0.2]
+    assert even_lam(solved([noise] * 4)) == 1.0
+    assert even_lam(solved([noise, noise, [5 + x for x in noise], noise])) in (0.1, 10.0)
+
+
+def test_a_lambda_that_is_better_beyond_its_error_is_taken() -> None:
+    assert even_lam(solved([[3, 3, 3], [3, 3, 3], [2, 2, 2], [0.1, 0.1, 0.2]])) == 10.0
+
+
+def test_zero_only_where_no_lambda_above_it_is_near() -> None:
+    assert even_lam(solved([[0.1, 0.2, 0.1], [2, 2, 2.0], [3, 3, 3], [4, 4, 4]])) == 0.0
+    assert even_lam(solved([[0.10, 0.2, 0.1], [0.11, 0.1, 0.2], [3, 3, 3], [4, 4, 4]])) == 0.1
+
+
+@pytest.mark.parametrize(("lam", "moving"), [(0.01, 0.3), (0.7, 0.7), (80.0, 3.0)])
+def test_layers_that_move_take_it_within_bounds(lam: float, moving: float) -> None:
+    start = Fitted(identity(2), np.zeros((2, 2)), np.zeros(2), ce("target") + lam * ce("source"), "frozen", lam)
+    found = for_moving_layers(start)
+    assert found.lam == moving
+    assert str(found.objective) == f"ce(target) + {moving:g}*ce(source)"
+
+
+def test_a_source_that_does_not_count_stays_out() -> None:
+    start = Fitted(identity(2), np.zeros((2, 2)), np.zeros(2), ce("target"), "frozen", 0.0)
+    assert for_moving_layers(start) is start
