@@ -10,7 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classify", "CrossgraftError", "Domain", "Objective", "Run", "ce", "doubt", "fit", "gap", "open_domain"]
+__all__ = [
+    "Classify",
+    "CrossgraftError",
+    "Domain",
+    "Objective",
+    "Run",
+    "ce",
+    "doubt",
+    "fit",
+    "gap",
+    "open_domain",
+    "rank",
+]
 
 _HOME = {
     "Classify": "tasks",
@@ -23,6 +35,7 @@ _HOME = {
     "fit": "transfer",
     "gap": "between",
     "open_domain": "domains",
+    "rank": "ranked",
 }
 
 if TYPE_CHECKING:
@@ -32,6 +45,7 @@ if TYPE_CHECKING:
     from crossgraft.errors import CrossgraftError
     from crossgraft.labelling import doubt
     from crossgraft.objective.algebra import Objective, ce
+    from crossgraft.ranked import rank
     from crossgraft.run import Run
     from crossgraft.tasks import Classify
     from crossgraft.transfer import fit

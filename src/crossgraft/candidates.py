@@ -61,12 +61,11 @@ def target_side(domain: Domain, shots: int | None, seed: int) -> tuple[Side, lis
     """
     tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
     domain = assign_splits(domain, seed, shots=shots)
-    classes_agree(domain)
     labelled = np.flatnonzero((domain.splits == "train") & np.array([y is not None for y in domain.labels]))
     domain = domain.take(_some(labelled, MOST_TARGET, seed, "rank/target"))
-    if len(domain.classes) < 2:
-        told = f"{domain.name} has {len(domain)} labelled training examples of {len(domain.classes)} classes"
-        raise CrossgraftError(told, "label a few of at least two classes")
+    if len(domain) == 0:
+        raise CrossgraftError(f"{domain.name} has no labelled training example", "label a few")
+    classes_agree(domain)
     notes = list(domain.notes)
     if len(domain) < len(labelled):
         notes.append(f"{len(domain):,} of {len(labelled):,} labelled target examples were looked at")
@@ -83,7 +82,10 @@ def source_side(domain: Domain, target: Side, seed: int, most: int) -> tuple[Sid
     Those that are among the target's labelled examples as well are left out: they would speak for themselves when a
     target example is left out. Raises CrossgraftError where nothing remains.
     """
-    classes_agree(domain)
+    classes_agree(domain, target.domain)
+    if domain.kind == "vector" and (wide := len(domain.read(0))) != (known := len(target.domain.read(0))):
+        told = f"{domain.name} holds vectors of {wide} values, the target of {known}"
+        raise CrossgraftError(told, "give the same features of both")
     domain = domain.take(_some(np.arange(len(domain)), most, seed, "rank/source"))
     notes = list(domain.notes)
     copies = {leak.test for leak in leaks(target.domain, domain)}

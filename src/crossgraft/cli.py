@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossgraft import cli_labels
+from crossgraft import cli_evidence, cli_labels
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.printed import answer as _answer
 from crossgraft.printed import apart, fitted, line, scores
@@ -172,6 +172,7 @@ def report(run: RunFolder, json_: Json = False) -> None:
     _answer({"report": str(path)}, json_, lambda r: [f"report: {r['report']}"])
 
 
+app.command()(cli_evidence.rank)
 app.command()(cli_labels.doubt)
 
 

@@ -62,3 +62,35 @@ def apart(found: dict[str, Any]) -> Iterable[str]:
         yield f"{side} most like the {other}: {', '.join(found['most_alike'][side])}"
     for note in found.get("notes", ()):
         yield f"note: {note}"
+
+
+def ranked(found: dict[str, Any]) -> Iterable[str]:
+    """What rank has to say: a table, best first, then what is worth a note."""
+
+    def cell(score: dict[str, Any]) -> str:
+        if score["value"] is None:
+            return "-"
+        ends = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+        return f"{score['value']:.3f}{ends}"
+
+    head = ["", "name", "joint LOO, nats (less is better)", "NCE, nats", "LEEP, nats", "LogME, nats", "H-score", "s"]
+    rows = [
+        [str(row["rank"]), row["name"]]
+        + [cell(row[m]) for m in ("joint_loo", "nce", "leep", "logme", "h_score")]
+        + [f"{sum(row['seconds'].values()):.1f}"]
+        for row in found["ranking"]
+    ]
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    for r in [head, *rows]:
+        yield "  ".join(text.ljust(width) for text, width in zip(r, widths, strict=True)).rstrip()
+    yield f"{found['n_target']:,} labelled target examples; intervals of 95 %"
+    for row in found["ranking"]:
+        if (behind := row["behind"]) is not None and (behind["p"] or 1) < 0.05:
+            yield f"{row['name']} is behind the first by {cell(behind)} nats (p = {behind['p']:.2g})"
+    for row in found["ranking"]:
+        for measure in ("nce", "leep", "logme", "h_score"):
+            if "reason" in row[measure]:
+                yield f"note: {row['name']} has no {measure}: {row[measure]['reason']}"
+        yield from (f"note: {row['name']}: {note}" for note in row["notes"])
+    yield from (f"note: {note}" for note in found["notes"])
+    yield from (f"left out: {skipped['name']} ({skipped['reason']})" for skipped in found["skipped"])

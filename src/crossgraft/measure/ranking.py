@@ -88,8 +88,10 @@ def logme(features: Float[np.ndarray, "N D"], labels: Labels) -> float:
             gamma = float((s / (s + r)).sum())
             m2 = float((s * projected / (s + r) ** 2).sum())
             res2 = float((projected * (r / (s + r)) ** 2).sum()) + outside
-            alpha, beta = gamma / max(m2, 1e-300), (n - gamma) / max(res2, 1e-300)
-            if abs(alpha / beta - r) <= 1e-5 * r:
+            free = float((r / (s + r)).sum()) + n - len(s)  # n - gamma, without cancellation
+            alpha, beta = gamma / max(m2, 1e-300), free / max(res2, 1e-300)
+            # where features fit the labels exactly r falls towards 0, and the evidence to its limit
+            if abs(alpha / beta - r) <= 1e-5 * r or alpha / beta < 1e-12 * s.max():
                 break
         r = alpha / beta
         m2 = float((s * projected / (s + r) ** 2).sum())
@@ -126,7 +128,10 @@ def h_score(features: Float[np.ndarray, "N D"], labels: Labels, shrunk: bool = T
     from sklearn.covariance import ledoit_wolf
 
     within, a = ledoit_wolf(f, assume_centered=True)
-    return float(np.trace(np.linalg.solve(within, (1 - a) * between)))
+    try:
+        return float(np.trace(np.linalg.solve(within, (1 - a) * between)))
+    except np.linalg.LinAlgError:  # nothing was shrunk: two rows
+        return float(np.trace(np.linalg.pinv(within, rcond=1e-12) @ ((1 - a) * between)))
 
 
 def _checked(labels: Labels, values: np.ndarray) -> None:
