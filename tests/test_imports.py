@@ -27,6 +27,7 @@ ROAD = [
     "record",
     "between",
     "labelling",
+    "asking",
     "candidates",
     "ranked",
     "transfer",

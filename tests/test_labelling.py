@@ -1,4 +1,4 @@
-"""Labels to look at again: values, order and bad input."""
+"""Labels to look at again and to ask for next: values, order and bad input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 import crossgraft
 from crossgraft.cli import main
 from crossgraft.errors import CrossgraftError
+from crossgraft.measure.acquisition import next_batch
 from crossgraft.measure.doubt import doubt, noise
 from crossgraft.solve.convex import Part, solve
 from crossgraft.solve.left_out import groups_of, left_out
@@ -190,3 +191,106 @@ def test_doubt_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert out.splitlines()[1].startswith("target\t[0]")
     status, _, err = call(capsys, "doubt", "--target", tmp_path / "none.npz")
     assert (status, "remedy" in err) == (1, True)
+
+
+def posterior_excess(x: np.ndarray, w: np.ndarray, given: np.ndarray, wg: np.ndarray, a: float) -> float:
+    """(1/M) sum_j sum_c w_jc x_j' V_c x_j / 2 by inverting every class's precision."""
+    total = 0.0
+    for c in range(w.shape[1]):
+        v = np.linalg.inv(a * np.eye(x.shape[1]) + (given.T * wg[:, c]) @ given)
+        total += (w[:, c] * np.einsum("jd,de,je->j", x, v, x)).sum()
+    return total / (2 * len(x))
+
+
+@pytest.mark.parametrize("labelled", [0, 3, 9])
+def test_next_batch_is_greedy_on_the_exact_posterior(labelled: int) -> None:
+    draw = np.random.default_rng(labelled)
+    x, given = draw.normal(size=(15, 4)), draw.normal(size=(labelled, 4))
+    p, pg = (draw.dirichlet(np.ones(3), n) for n in (15, labelled))
+    counts = draw.uniform(0.5, 2, labelled)
+    found = next_batch(x, p, given, pg, 3, precision=0.3, weights=counts)
+    w, wg = p * (1 - p), counts[:, None] * pg * (1 - pg)
+    before = posterior_excess(x, w, given, wg, 0.3)
+    assert found.excess == pytest.approx(before)
+    for i, reduction in zip(found.rows, found.reduction, strict=True):
+        after = [posterior_excess(x, w, np.r_[given, x[[j]]], np.r_[wg, w[[j]]], 0.3) for j in range(15)]
+        assert min(after) == pytest.approx(after[i])
+        assert reduction == pytest.approx(before - after[i])
+        given, wg, before = np.r_[given, x[[i]]], np.r_[wg, w[[i]]], after[i]
+
+
+def test_near_copies_are_not_taken_together() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(6, 8))
+    x = np.r_[x, x + draw.normal(0, 0.01, (6, 8))]
+    found = next_batch(x, np.full((12, 2), 0.5), x[:0], np.full((0, 2), 0.5), 12, precision=1e-4)
+    assert sorted(found.rows[:6] % 6) == list(range(6))
+    assert sorted(found.rows) == list(range(12))
+    assert (found.reduction >= 0).all()
+
+
+def partly(n: int = 60, known: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    x, y = blobs(n, k=k)
+    labels = np.array([f"class {c}" for c in range(k)])[y].astype(object)
+    labels[known:] = None
+    return x, labels
+
+
+def test_a_group_without_a_label_comes_first() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(0, 0.3, (90, 2)) + np.repeat([[-3.0, 0], [3, 0], [0, 8]], 30, axis=0)
+    y = np.full(90, None, dtype=object)
+    y[:5], y[30:35] = "left", "right"
+    found = crossgraft.label_next((x, y), n=1)
+    assert int(found["examples"][0]["name"][1:-1]) >= 60
+
+
+def test_next_names_only_unlabelled_examples_and_repeats_itself() -> None:
+    x, y = partly()
+    found = crossgraft.label_next((x, y), n=7)
+    rows = [int(e["name"][1:-1]) for e in found["examples"]]
+    assert len(set(rows)) == 7
+    assert min(rows) >= 6
+    assert (found["n_labelled"], found["n_unlabelled"]) == (6, 54)
+    assert sum(e["reduction"] for e in found["examples"]) < found["excess"]
+    assert crossgraft.label_next((x, y), n=7)["examples"] == found["examples"]
+
+
+def test_next_with_a_source_no_labels_one_class_and_constant_features() -> None:
+    x, y = partly()
+    xs, ys = partly(60, 60)
+    assert len(crossgraft.label_next((x, y), (xs, ys), n=4)["examples"]) == 4
+    unlabelled = crossgraft.label_next((x, None), (xs, ys), n=4)
+    assert unlabelled["examples"][0]["guess"].startswith("class")
+    for labels in (None, ["class 0"] + [None] * 59):
+        found = crossgraft.label_next((x, labels), n=4)
+        assert "inputs alone" in found["notes"][0]
+        assert len(found["examples"]) == 4
+    assert len(crossgraft.label_next((np.ones((60, 3)), y), n=4)["examples"]) == 4
+    assert len(crossgraft.label_next((x[:2], ["class 0", None]), n=4)["examples"]) == 1
+    two = crossgraft.label_next((x[:4], ["class 0", "class 1", None, None]), n=4)
+    assert len(two["examples"]) == 2
+
+
+def test_next_where_everything_is_labelled_or_nothing_is_asked() -> None:
+    x, y = partly(60, 60)
+    with pytest.raises(CrossgraftError, match="no unlabelled example"):
+        crossgraft.label_next((x, y))
+    with pytest.raises(CrossgraftError, match="n is 0"):
+        crossgraft.label_next((x, partly()[1]), n=0)
+
+
+def test_next_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = blobs(40, k=2)
+    lines = [f"{a},{b},{'' if i > 5 else c}" for i, ((a, b, *_), c) in enumerate(zip(x, y, strict=True))]
+    (tmp_path / "t.csv").write_text("u,v,label\n" + "\n".join(lines))
+    status, out, err = call(capsys, "next", "--target", tmp_path / "t.csv", "--label", "label", "--n", 5, "--json")
+    assert (status, len(json.loads(out)["examples"])) == (0, 5), err
+    status, out, _ = call(capsys, "next", "--target", tmp_path / "t.csv", "--label", "label", "-n", 5)
+    assert (status, len(out.splitlines())) == (0, 6)
+
+
+def test_two_rows_of_many_features_are_solved() -> None:
+    x = np.abs(np.random.default_rng(0).normal(size=(2, 1280)))
+    found = left_out(Part(x / 40, np.arange(2), np.arange(2)), 2)
+    assert (found.log_p.argmax(axis=1) == [1, 0]).all()

@@ -20,6 +20,7 @@ __all__ = [
     "doubt",
     "fit",
     "gap",
+    "label_next",
     "open_domain",
     "rank",
 ]
@@ -34,11 +35,13 @@ _HOME = {
     "doubt": "labelling",
     "fit": "transfer",
     "gap": "between",
+    "label_next": "asking",
     "open_domain": "domains",
     "rank": "ranked",
 }
 
 if TYPE_CHECKING:
+    from crossgraft.asking import label_next
     from crossgraft.between import gap
     from crossgraft.domains import open_domain
     from crossgraft.domains.domain import Domain

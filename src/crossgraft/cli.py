@@ -174,6 +174,7 @@ def report(run: RunFolder, json_: Json = False) -> None:
 
 app.command()(cli_evidence.rank)
 app.command()(cli_labels.doubt)
+app.command("next")(cli_labels.label_next)
 
 
 def _number(name: str, text: str) -> float:

@@ -1,4 +1,4 @@
-"""Commands about labels: which to look at again. Nothing heavy is imported before a command needs it."""
+"""Commands about labels: which to look at again, which to ask for next. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -48,6 +48,37 @@ def doubt(
         found["out"] = str(out)
     found["examples"] = found["examples"][:top]
     answer(found, json_, doubtful)
+
+
+def label_next(
+    target: Target,
+    source: Source = None,
+    backbone: Backbone = "auto",
+    weights: Weights = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Examples to label.")] = 10,
+    seed: Seed = 0,
+    input_: Input = None,
+    label: Column = None,
+    split: Column = None,
+    json_: Json = False,
+) -> None:
+    """Which examples to label next: the batch that would lower the expected target cross-entropy most."""
+    from crossgraft.asking import label_next as asked
+
+    found = asked(
+        target, source, n=n, backbone=backbone, weights=weights, seed=seed, input=input_, label=label, split=split
+    )
+    answer(found, json_, to_label)
+
+
+def to_label(found: dict[str, Any]) -> Iterable[str]:
+    """What next has to say."""
+    yield f"{found['n_labelled']:,} examples are labelled, {found['n_unlabelled']:,} are not; label these next:"
+    for e in found["examples"]:
+        guess = f"\tperhaps {e['guess']} ({e['probability']:.2f})" if "guess" in e else ""
+        yield f"{e['name']}\t{e['reduction']:.4f} nats{guess}"
+    for note in found["notes"]:
+        yield f"note: {note}"
 
 
 def doubtful(found: dict[str, Any]) -> Iterable[str]:

@@ -10,6 +10,8 @@ _HOME = {
     "confusion": "scores",
     "mean_interval": "scores",
     "wilson": "scores",
+    "Batch": "acquisition",
+    "next_batch": "acquisition",
     "Doubt": "doubt",
     "Wrong": "doubt",
     "noise": "doubt",

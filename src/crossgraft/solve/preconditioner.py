@@ -24,7 +24,8 @@ class Preconditioner:
         seen = np.zeros((n_columns, len(parts)), dtype=bool)
         for i, r in enumerate(parts):
             seen[r.columns, i] = True
-        thin = inverse_cost(parts) <= CHEAP
+        # below the rank of the approximation there is nothing to approximate, and its Gram matrix is singular
+        thin = inverse_cost(parts) <= CHEAP or parts[0].x.shape[1] <= RANK
         half = [[_half(r, q) for q in p] for r, p in zip(parts, probs, strict=True)]
         self.groups: list[tuple[slice | Array, Array, Array | None]] = []
         for pattern in np.unique(seen, axis=0):
