@@ -55,6 +55,7 @@ def rank(
                   rows that are copies of target rows are left out, for the same reason.
     nce, leep     nats, of the source head's classes on the target: of the source, or what came with a backbone
     logme         nats an example. h_score: shrunk, without a unit. More is better for these four.
+    lam, ridge    what `fit` would choose for a frozen backbone
 
     Intervals are of 95 %, by bootstrap over the target's examples with the same draws for every candidate; for NCE and
     LEEP of the first-order effect of each example. LogME and H-score are no means and have none. `behind` is the mean
@@ -70,10 +71,12 @@ def rank(
     >>> [row["name"] for row in found["ranking"]]
     ['source 2', 'source 1']
     """
+    import sklearn.covariance  # noqa: F401  here, so that the time of no measure is that of an import
+
     given = _given(sources, backbones, source, weights)
     whole = open_domain(target, "target", **columns)
     failures: dict[str, CrossgraftError] = {}
-    opened = _each(given, failures, lambda name, what: _labelled(open_domain(what, name, **columns)))
+    opened = _each("reading", given, failures, lambda name, what: _labelled(open_domain(what, name, **columns)))
     if backbones and failures:
         raise next(iter(failures.values()))  # the source that all of them share
     pictures = bool(opened) and all(d.kind == "image" for d in opened.values())
@@ -90,7 +93,9 @@ def rank(
         def of_backbone(name: str, _: Any) -> Candidate:
             return candidate(name, load(name, side.domain), side, beside, recipe, own_head=True)
 
-        ready = _each(dict.fromkeys(backbones), failures, lambda *one: measured(of_backbone(*one), side, seed))
+        ready = _each(
+            "measuring", dict.fromkeys(backbones), failures, lambda *one: measured(of_backbone(*one), side, seed)
+        )
     else:
         layers = load(backbone, side.domain, weights=weights)
         most = MOST_SOURCE if layers.pretrained else MOST_TRAINING
@@ -101,7 +106,7 @@ def rank(
             found.notes += told
             return found
 
-        ready = _each(opened, failures, lambda *one: measured(of_source(*one), side, seed))
+        ready = _each("measuring", opened, failures, lambda *one: measured(of_source(*one), side, seed))
     if not ready:
         first = next(iter(failures.values()))
         if len(failures) == 1:
@@ -139,7 +144,7 @@ def _given(sources: Any, backbones: Sequence[str], source: Any, weights: str | N
     many = isinstance(sources, (list, set)) or (
         isinstance(sources, tuple) and all(isinstance(s, (str, Path, Domain)) for s in sources)
     )
-    listed = list(sources) if many else [sources]
+    listed = list(sources) if many else [] if sources is None else [sources]
     if bool(listed) == bool(backbones):
         raise UsageError(
             "both sources and backbones are given" if listed else "nothing to rank is given",
@@ -162,12 +167,12 @@ def _labelled(domain: Domain) -> Domain:
 
 
 def _each(
-    given: dict[str, Any], failures: dict[str, CrossgraftError], work: Callable[[str, Any], Any]
+    doing: str, given: dict[str, Any], failures: dict[str, CrossgraftError], work: Callable[[str, Any], Any]
 ) -> dict[str, Any]:
     """work(name, what) of each; what fails goes to `failures` and the others go on."""
     done: dict[str, Any] = {}
     for i, (name, what) in enumerate(given.items()):
-        say(f"{name} ({i + 1} of {len(given)})")
+        say(f"{doing} {name} ({i + 1} of {len(given)})")
         try:
             done[name] = work(name, what)
         except CrossgraftError as wrong:
@@ -226,7 +231,12 @@ def measured(found: Candidate, target: Side, seed: int) -> tuple[dict[str, Any],
 
 def _ordered(ready: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     """Best first by joint_loo, at a tie by LEEP; how far each is behind the first."""
-    rows = sorted(ready.values(), key=lambda r: (r[0]["joint_loo"]["value"], -(r[0]["leep"]["value"] or -np.inf)))
+
+    def order(row: dict[str, Any]) -> tuple[float, float]:
+        leep = row["leep"]["value"]
+        return row["joint_loo"]["value"], np.inf if leep is None else -leep
+
+    rows = sorted(ready.values(), key=lambda r: order(r[0]))
     first = rows[0][1]
     ranking = []
     for i, (row, losses) in enumerate(rows):
