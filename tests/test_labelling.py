@@ -294,3 +294,13 @@ def test_two_rows_of_many_features_are_solved() -> None:
     x = np.abs(np.random.default_rng(0).normal(size=(2, 1280)))
     found = left_out(Part(x / 40, np.arange(2), np.arange(2)), 2)
     assert (found.log_p.argmax(axis=1) == [1, 0]).all()
+
+
+def test_a_large_pool_is_drawn_from_and_said_so() -> None:
+    x, y = blobs(2600, k=2)
+    labels = np.array(["a", "b"])[y].astype(object)
+    labels[10:] = None
+    found = crossgraft.label_next((x, labels), n=3)
+    assert found["n_unlabelled"] == 2590
+    assert "2,000 of 2,590" in found["notes"][0]
+    assert len(found["examples"]) == 3

@@ -20,7 +20,7 @@ from crossgraft.solve.left_out import left_out
 from crossgraft.solve.path import scaling
 from crossgraft.tasks import Classify, log_softmax
 
-NUMBERS = 3e7  # memory of the posterior over the pool: examples squared times classes
+NUMBERS, MOST = 3e7, 2000  # memory of the posterior (examples squared times classes), and examples in any case
 START = 1e-3  # ridge where too little is labelled to choose one
 
 
@@ -68,7 +68,7 @@ def label_next(
     k = len(task.classes)
     if k < 2:
         notes.append(f"labels of {k} classes are known: the choice is by inputs alone")
-    most = int(np.sqrt(NUMBERS / max(k, 2)))
+    most = min(MOST, int(np.sqrt(NUMBERS / max(k, 2))))
     if len(pool) > most:
         notes.append(f"{most:,} of {len(pool):,} unlabelled examples, drawn by the seed, were looked at")
         pool = np.sort(rng(seed, "pool").permutation(pool)[:most])
