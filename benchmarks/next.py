@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -75,12 +76,13 @@ def run(x: np.ndarray, y: np.ndarray, strategy: str, seed: int) -> tuple[float, 
     for after in range(ROUNDS + 1):
         rest = np.setdiff1d(pool, known)
         part = Part(x[known], y[known], np.arange(k))
-        p = believed(x[test], part, k).p
+        belief = believed(x[np.r_[rest, test]], part, k)
+        p = belief.p[len(rest) :]
         own = np.maximum(p[np.arange(len(test)), y[test]], 1e-300)
         scores.append((-np.log(own).mean(), (p.argmax(1) == y[test]).mean()))
         if after == ROUNDS:
             break
-        belief = believed(x[rest], part, k)
+        belief = replace(belief, pool=belief.pool[: len(rest)], p=belief.p[: len(rest)])
         began = time.perf_counter()
         taken = choose(strategy, belief, draw)
         seconds += time.perf_counter() - began
