@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
-BESIDE = ["errors", "seeds", "progress", "tasks", "recipe"]
+BESIDE = ["errors", "seeds", "progress", "tasks", "methods", "recipe"]
 ROAD = [
     "domains",
     "backbones",
@@ -30,6 +30,7 @@ ROAD = [
     "asking",
     "candidates",
     "ranked",
+    "adapt",
     "transfer",
 ]
 DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "printed"]

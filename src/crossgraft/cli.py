@@ -11,6 +11,7 @@ import typer
 
 from crossgraft import cli_evidence, cli_labels
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
 from crossgraft.printed import apart, fitted, line, scores
 
@@ -53,7 +54,10 @@ def fit(
     task: Annotated[str | None, typer.Option(help="classify")] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, cnn, mlp, identity or a timm model.")] = None,
     weights: Annotated[str | None, typer.Option(help="Local weights of the backbone.")] = None,
-    method: Annotated[str | None, typer.Option(help="auto, target_only, source_only, finetune or joint.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"auto, {', '.join(METHODS)}.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="In place of a method: ce(target) + 0.3*ce(source) + 0.1*dann.")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="auto, frozen, lp_ft, gradual or full.")] = None,
     lam: Annotated[str | None, typer.Option(help="Weight of the source's cross-entropy: a number or auto.")] = None,
     ridge: Annotated[str | None, typer.Option(help="Ridge of the convex head: a number or auto.")] = None,

@@ -16,8 +16,10 @@ from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.leaks import Leak, leaks
+from crossgraft.domains.pool import pool
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.methods import METHODS
 from crossgraft.recipe import Recipe
 from crossgraft.seeds import rng
 from crossgraft.tasks import Classify
@@ -32,12 +34,14 @@ class Side:
     columns  columns of the head that its softmax runs over, (k,)
     labels   column of each label within `columns`, -1 where missing, (N,)
     kept     what has been read or computed, by what it is; aligned with the rows
+    free     whether the input of each row may be learned from without its label, (N,) bool
     """
 
     domain: Domain
     columns: Int[np.ndarray, " k"]
     labels: Int[np.ndarray, " N"]
     kept: dict[object, np.ndarray] = field(default_factory=dict)
+    free: np.ndarray | None = None
 
     @classmethod
     def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
@@ -47,6 +51,10 @@ class Side:
     def rows(self, split: str) -> np.ndarray:
         """Indices of the labelled examples of a split."""
         return np.flatnonzero((self.domain.splits == split) & (self.labels >= 0))
+
+    def unlabelled(self) -> np.ndarray:
+        """Indices of the rows whose inputs may be learned from without their labels."""
+        return np.flatnonzero(np.isin(self.domain.splits, ("train", "unlabelled")) if self.free is None else self.free)
 
     def pixels(self, backbone: Backbone) -> np.ndarray:
         """Inputs as the backbone takes them, (N, S, S, C) uint8 or (N, D) float32; read once."""
@@ -67,6 +75,7 @@ class Side:
                 self.domain = self.domain.without(prepared.failures)
                 tolerate(self.domain.skipped, total, self.domain.name)
                 self.labels, values = self.labels[good], values[good]
+                self.free = None if self.free is None else self.free[good]
                 self.kept = {k: v[good] for k, v in self.kept.items()}
             self.kept[key] = values
         return self.kept[key]
@@ -85,6 +94,8 @@ class Job:
     warnings: list[str]
     method: str
     selection: str
+    term_values: dict[str, float] = field(default_factory=dict)
+    validators: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def rows(self) -> Int[np.ndarray, " n"]:
@@ -139,6 +150,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
     source_domain = pool(opened)
+    given = target_domain.splits
     if any(y is not None for y in target_domain.labels):
         target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
         beside = () if source_domain is None else (source_domain,)
@@ -157,6 +169,9 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     task = Classify.union(target_classes, source_domain.classes if source_domain is not None else ())
     backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
     side = Side.of(target_domain, task, target_classes)
+    # Rows that are test data only because `shots` hides their labels keep their inputs to learn from.
+    free = np.isin(target_domain.splits, ("train", "unlabelled"))
+    side.free = free if recipe.shots is None else free | ~np.isin(given, ("test", "val"))
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
         (s.features if backbone.pretrained else s.pixels)(backbone)
@@ -184,10 +199,16 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
 
 def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
     """The method that was asked for, or the one that fits: joint with a source, else finetune of what is pretrained."""
+    if recipe.objective is not None:
+        return "objective"
     learned = backbone.pretrained and backbone.name != "identity"
     if recipe.method == "auto":
         return "joint" if source is not None else "finetune" if learned else "target_only"
-    if source is None and (recipe.method in ("joint", "source_only") or (recipe.method == "finetune" and not learned)):
+    if source is None and (
+        recipe.method == "source_only"
+        or "source" in METHODS[recipe.method].needs
+        or (recipe.method == "finetune" and not learned)
+    ):
         remedy = "give one with --source, or another --method"
         raise UsageError(f"method {recipe.method} with backbone {backbone.name} needs a source", remedy)
     return recipe.method
@@ -196,6 +217,9 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:
     """Where held-out evidence comes from: a validation part that is large enough, else leave-one-out where every model
     is convex, else cross-validation."""
+    adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)
+    if adapts and recipe.selection == "auto" and len(target.rows("train")) == 0:
+        return "label_free:im"
     if recipe.selection != "auto":
         if recipe.selection == "target_val" and len(target.rows("val")) == 0:
             raise UsageError(
@@ -207,37 +231,6 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
     rivals = recipe.baselines and recipe.guard and source is None and backbone.name != "identity"
     convex = backbone.pretrained and (recipe.schedule == "frozen" or backbone.name == "identity") and not rivals
     return "loo" if convex else "cv"
-
-
-def pool(domains: Sequence[Domain]) -> Domain | None:
-    """Several sources as one domain of labelled examples; None without a source."""
-    if not domains:
-        return None
-    labelled = [d.take(np.flatnonzero([y is not None for y in d.labels])) for d in domains]
-    for domain in labelled:
-        if len(domain) == 0:
-            raise CrossgraftError(
-                f"{domain.name} has no labelled example", "a source needs labels; unlabelled data belong to the target"
-            )
-    if len(labelled) == 1:
-        return replace(labelled[0], splits=np.full(len(labelled[0]), "train"))
-    # Each row keeps its own domain's reader: sources may come from different kinds of file.
-    inputs = [(d, x) for d in labelled for x in d.inputs]
-    return Domain(
-        name="source",
-        kind=labelled[0].kind,
-        inputs=inputs,
-        labels=np.concatenate([d.labels for d in labelled]),
-        names=np.array([f"{d.name}/{n}" for d in labelled for n in d.names]),
-        splits=np.full(len(inputs), "train"),
-        reader=lambda pair: pair[0].reader(pair[1]),
-        digester=lambda pair: pair[0].digester(pair[1]),
-        scaled_reader=lambda pair, at_least: (pair[0].scaled_reader or (lambda x, _: pair[0].reader(x)))(
-            pair[1], at_least
-        ),
-        skipped=tuple(s for d in labelled for s in d.skipped),
-        notes=tuple(n for d in labelled for n in d.notes),
-    )
 
 
 def folds(labels: Int[np.ndarray, " n"], seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:

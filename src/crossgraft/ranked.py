@@ -15,12 +15,13 @@ from crossgraft.candidates import MOST_SOURCE, MOST_TRAINING, Candidate, candida
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain
+from crossgraft.domains.pool import pool
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.compare import paired
 from crossgraft.measure.ranking import h_score, leep_terms, logme, nce_terms
 from crossgraft.measure.scores import Score, mean_interval
-from crossgraft.prepare import Side, name_of, pool
+from crossgraft.prepare import Side, name_of
 from crossgraft.progress import say
 from crossgraft.recipe import Recipe
 from crossgraft.run import finite

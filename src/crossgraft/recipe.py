@@ -6,11 +6,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.methods import METHODS
 
-Selection = Literal["auto", "target_val", "loo", "cv", "source_val", "last", "oracle"]
+Selection = Literal[
+    "auto", "target_val", "loo", "cv", "source_val", "last", "oracle",
+    "label_free:im", "label_free:snd", "label_free:dev", "label_free:source_accuracy",
+]  # fmt: skip
 
 
 class Recipe(BaseModel):
@@ -32,9 +36,8 @@ class Recipe(BaseModel):
     weights: str | None = Field(
         None, description="local weights of the backbone: .safetensors, or .pth of plain tensors"
     )
-    method: Literal["auto", "target_only", "source_only", "finetune", "joint"] = Field(
-        "auto", description="joint where there is a source, else finetune"
-    )
+    method: str = Field("auto", description="a row of the table of methods; auto: joint with a source, else finetune")
+    objective: str | None = Field(None, description="in place of a method: ce(target) + 0.3*ce(source) + 0.1*dann")
     schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full"] = Field(
         "auto", description="which layers learn, and when"
     )
@@ -69,6 +72,14 @@ class Recipe(BaseModel):
     precision: Literal["no", "bf16", "fp16"] = "no"
     patience: int = Field(5, ge=1, description="evaluations without a better one before the training stops")
 
+    @field_validator("method")
+    @classmethod
+    def _in_the_table(cls, method: str) -> str:
+        known = ["auto", *METHODS]
+        if method not in known:
+            raise ValueError(nearest(method, known) or f"the methods are {', '.join(known)}")
+        return method
+
     @classmethod
     def of(cls, **options: Any) -> Recipe:
         """A recipe from options; a wrong one is named together with what it may be."""
@@ -86,7 +97,7 @@ class Recipe(BaseModel):
         except ValidationError as wrong:
             first = wrong.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "recipe"
-            remedy = first["msg"].replace("Input should be", "it should be")
+            remedy = first["msg"].replace("Input should be", "it should be").removeprefix("Value error, ")
             raise UsageError(f"option {name} is {first.get('input')!r}", remedy) from None
 
     @classmethod

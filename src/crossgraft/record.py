@@ -97,6 +97,7 @@ def record(
         "transfer": score("transfer"),
         "kept": {"model": verdict.kept, "why": verdict.why},
         "guard": _guard(evidence, verdict),
+        "validators": job.validators,
         "path": _path(train_model),
         "skipped": [
             {"domain": side.domain.name, "name": s.name, "reason": s.reason}
@@ -124,6 +125,9 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
         sides["source"] = (job.source, sample)
     rows = []
     for term in model.objective.terms:
+        if term.key in job.term_values:  # of a method that adapts: the mean over its last logged steps
+            rows.append({"term": term.key, "weight": term.weight, "value": job.term_values[term.key]})
+            continue
         side, at = sides[term.domain]
         value = None
         if term.weight and len(at):

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from crossgraft import backbones
+from crossgraft.adapt import adapt, check, label_free, method_of
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.choose import Learn, Losses, Outcome, Rows, held_out, judged_on, keep, losses, schedule_for
 from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
-from crossgraft.objective.reach import reach, stuck
+from crossgraft.objective.reach import stuck
 from crossgraft.prepare import Job, Side, asked_for, folds, prepare
 from crossgraft.progress import say
 from crossgraft.record import record
@@ -97,17 +98,8 @@ class Steps:
         return replace(trained, lam=start.lam, ridge=start.ridge, path=start.path, point=start.point)
 
     def _check(self, objective: Objective, source: Side | None, rows: Rows, schedule: str) -> None:
-        """Before anything is trained: what each term reaches, and what cannot work."""
-        job = self.job
-        sides = {"target": job.target} | ({"source": source} if source is not None else {})
-        labels = {name: side.labels for name, side in sides.items()} | {"target": job.target.labels[rows]}
-        groups = [] if schedule == "frozen" else [name for name, _ in job.backbone.groups]
-        columns = {name: side.columns for name, side in sides.items()}
-        for finding in reach(objective, columns, groups, labels, classes=job.task.classes):
-            if finding.level == "error":
-                raise CrossgraftError(finding.message)
-            if finding.message not in job.warnings:
-                job.warnings.append(finding.message)
+        sides = {"target": self.job.target} | ({} if source is None else {"source": source})
+        check(self.job, objective, sides, rows, [g for g, _ in self.job.backbone.groups if schedule != "frozen"])
 
     def target_only(self, rows: Rows, schedule: str, use: str) -> Fitted:
         """No transfer: without the source, or, where the backbone is what transfers, a network from nothing."""
@@ -192,6 +184,13 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
                 if tried is None:
                     tried = held_out(job, by(schedule), "transfer", models["transfer"])
                 evidence["transfer"] = tried
+    blind = (adapts := method_of(job) is not None) and (not len(job.rows) or job.selection.startswith("label_free"))
+    if adapts:
+        with clock("2-4 adapt"):
+            learn: Learn = lambda rows, use: adapt(job, f_s, rows, use, steps.folder, steps.log)  # noqa: E731
+            models["transfer"] = learn(job.rows, "transfer")
+            if job.recipe.guard and not blind:
+                evidence["transfer"] = held_out(job, learn, "transfer", models["transfer"])
     if (job.method == "target_only" or (job.recipe.baselines and job.method != "source_only")) and len(job.rows):
         with clock("target only"):
             alone: Learn = lambda rows, use: steps.target_only(rows, schedule, use)  # noqa: E731
@@ -203,7 +202,8 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
         raise CrossgraftError(
             "nothing can be trained: the target has no labels and no source has all of its classes", remedy
         )
-    return Outcome(models, evidence, keep(job, models, evidence), schedule)
+    verdict = label_free(job, models) if blind else keep(job, models, evidence)
+    return Outcome(models, evidence, verdict, "adapt" if adapts else schedule)
 
 
 def fit(

@@ -12,13 +12,19 @@ from crossgraft.errors import UsageError
 
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "rebuild"]
 
-OWN = {"auto": ("image", "vector"), "cnn": ("image",), "mlp": ("vector",), "identity": ("vector",)}
+OWN = {
+    "auto": ("image", "vector"),
+    "cnn": ("image",),
+    "cnn_bn": ("image",),
+    "mlp": ("vector",),
+    "identity": ("vector",),
+}
 
 
 def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
     """The backbone of this name for the inputs of this domain.
 
-    name     auto (pictures: EfficientNet-Lite0 from an installed package; vectors: identity), cnn, mlp, identity,
+    name     auto (pictures: EfficientNet-Lite0 from an installed package; vectors: identity), cnn, cnn_bn, mlp, identity,
              torchvision/NAME, or any model of timm: NAME, timm/NAME, hf_hub:USER/NAME
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 

@@ -20,13 +20,14 @@ DIM = 128
 
 
 def for_domain(name: str, domain: Domain) -> Backbone:
-    """cnn, mlp or identity, of the size that the domain's first readable examples ask for."""
+    """cnn, cnn_bn, mlp or identity, of the size that the domain's first readable examples ask for."""
     looked = _first(domain)
-    if name == "cnn":
+    if name in ("cnn", "cnn_bn"):
         small = all(max(x.shape[:2]) <= SMALL for x in looked)
         grey = small and all((x == x[:, :, :1]).all() for x in looked)
         channels = 1 if grey else 3
-        return _cnn(Preprocess(32 if small else 64, channels, (0.5,) * channels, (0.5,) * channels, "bilinear"))
+        side = 32 if small else 64
+        return _cnn(Preprocess(side, channels, (0.5,) * channels, (0.5,) * channels, "bilinear"), name)
     width = len(looked[0])
     return _identity(width) if name == "identity" else _mlp(width)
 
@@ -35,11 +36,11 @@ def rebuilt(name: str, preprocess: Preprocess | None, dim: int, state: Mapping[s
     """The same network as it was saved, with its weights where it has some."""
     if name == "identity":
         return _identity(dim)
-    if state is None or (name == "cnn" and preprocess is None):
+    if state is None or (name in ("cnn", "cnn_bn") and preprocess is None):
         raise CrossgraftError(f"the run holds no weights of backbone {name}", "run fit again, or copy the folder again")
     from crossgraft.backbones.weights import with_state
 
-    made = _cnn(preprocess) if preprocess is not None else _mlp(int(next(iter(state.values())).shape[1]))
+    made = _cnn(preprocess, name) if preprocess is not None else _mlp(int(next(iter(state.values())).shape[1]))
     return with_state(made, state, preprocess)
 
 
@@ -85,26 +86,33 @@ def _mlp(width: int, hidden: int = DIM) -> Backbone:
     return Backbone("mlp", f"mlp-{width}", "vector", hidden, build, groups, pretrained=False, portable=False)
 
 
-def _cnn(preprocess: Preprocess) -> Backbone:
-    """Convolutions of 5 x 5 at half the resolution, then 3 x 3 with max pooling down to 4 x 4, then one full layer."""
+def _cnn(preprocess: Preprocess, name: str) -> Backbone:
+    """Convolutions of 5 x 5 at half the resolution, then 3 x 3 with max pooling down to 4 x 4, then one full layer.
+
+    cnn_bn normalises batches after every convolution, for methods that adapt those layers.
+    """
     stages = {32: (32, 64), 64: (32, 64, 64)}[preprocess.size]
 
     def build() -> nn.Module:
         from torch import nn
 
-        stem = nn.Sequential(nn.Conv2d(preprocess.channels, 16, 5, stride=2, padding=2), nn.ReLU())
+        def norm(width: int) -> list[nn.Module]:
+            return [nn.BatchNorm2d(width)] if name == "cnn_bn" else []
+
+        stem = nn.Sequential(nn.Conv2d(preprocess.channels, 16, 5, stride=2, padding=2), *norm(16), nn.ReLU())
         layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem)
         width = 16
         for i, wider in enumerate(stages):
-            layers[f"conv{i + 1}"] = nn.Sequential(nn.Conv2d(width, wider, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+            convolution = nn.Conv2d(width, wider, 3, padding=1)
+            layers[f"conv{i + 1}"] = nn.Sequential(convolution, *norm(wider), nn.ReLU(), nn.MaxPool2d(2))
             width = wider
         layers["full"] = nn.Sequential(nn.Flatten(), nn.Linear(width * 16, DIM), nn.ReLU())
         return _kaiming(nn.Sequential(layers))
 
     names = ("stem", *(f"conv{i + 1}" for i in range(len(stages))), "full")
-    revision = f"cnn-{preprocess.size}-{preprocess.channels}"
+    revision = f"{name}-{preprocess.size}-{preprocess.channels}"
     groups = tuple((n, (n,)) for n in names)
-    return Backbone("cnn", revision, "image", DIM, build, groups, preprocess, pretrained=False, portable=False)
+    return Backbone(name, revision, "image", DIM, build, groups, preprocess, pretrained=False, portable=False)
 
 
 def _kaiming(module: nn.Module) -> nn.Module:

@@ -65,6 +65,8 @@ class Objective:
         """Read what `str` writes, with names and numbers: `ce(target) + 0.3*ce(source) + 0.1*dann`."""
         pattern = re.compile(r"(?:([0-9.]+(?:[eE][-+]?\d+)?)\s*\*\s*)?([a-z_]\w*)(?:\(([\w:]*)\))?")
         total = cls()
+        if text.strip() == "0":
+            return total
         for part in re.split(r"(?<!\d[eE])\+", text):
             match = pattern.fullmatch(part.strip())
             if match is None:

@@ -1,4 +1,4 @@
-"""The table of terms. Adding one: its function beside terms.py, its row here; methods made of terms are in methods.py."""
+"""The table of terms. Adding one: its function beside terms.py, its row here. Methods: crossgraft/methods.py."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from crossgraft.errors import nearest
 from crossgraft.objective.algebra import Objective
+from crossgraft.objective.methods import row_of
 
 STUCK = 0.98  # share of ln K above which a loss counts as never having left it
 
@@ -53,22 +54,22 @@ def reach(
             )
         elif term.weight == 0:
             found.append(Finding("warning", f"the weight of {term.key} is 0: domain {term.domain} is not read"))
-        elif term.domain not in columns:
-            hint = nearest(term.domain, list(columns)) or f"the domains are {', '.join(columns)}"
-            found.append(Finding("error", f"{term.key} needs domain {term.domain!r}, which is not there: {hint}"))
         else:
-            apart = (
-                term.domain != target and target in columns and not np.isin(columns[term.domain], columns[target]).any()
-            )
-            if apart and not groups:
-                why = f"{term.key} reaches nothing in the {target} model, whatever its weight"
-                remedy = f"let layers learn (schedule lp_ft or full), or give a source with classes of the {target}"
-                found.append(Finding("warning", f"{why}: no layer learns and no class is shared; {remedy}"))
-            if term.domain not in checked:
-                checked.add(term.domain)
-                found += _labels(
-                    term.domain, columns[term.domain], labels.get(term.domain, np.empty(0, dtype=np.int64)), classes
-                )
+            row = row_of(term)
+            for domain in row.reads(term):
+                if domain not in columns:
+                    hint = nearest(domain, list(columns)) or f"the domains are {', '.join(columns)}"
+                    found.append(Finding("error", f"{term.key} needs domain {domain!r}, which is not there: {hint}"))
+                    continue
+                apart = target in columns and not np.isin(columns[domain], columns[target]).any()
+                if domain != target and apart and not groups:
+                    why = f"{term.key} reaches nothing in the {target} model, whatever its weight"
+                    remedy = f"let layers learn (schedule lp_ft or full), or give a source with classes of the {target}"
+                    found.append(Finding("warning", f"{why}: no layer learns and no class is shared; {remedy}"))
+                if row.labels and domain not in checked:
+                    checked.add(domain)
+                    own = labels.get(domain, np.empty(0, dtype=np.int64))
+                    found += _labels(domain, columns[domain], own, classes)
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -30,6 +31,30 @@ def augmentation_for(name: str, domain: Domain) -> Augment | None:
     if domain.kind == "vector" or name == "none":
         return None
     return AUGMENTATIONS[("digits" if _characters(domain) else "photos") if name == "auto" else name]
+
+
+def strong_for(weak: Augment | None, values: np.ndarray) -> Augment:
+    """The second view of FixMatch: the weak one twice and a square erased (DeVries, Taylor 2017); noise on vectors."""
+
+    def strong(batch: Tensor, draw: Generator) -> Tensor:
+        if weak is None:
+            if batch.ndim == 4:
+                return erased(batch.float(), draw)
+            return batch + 0.5 * spread * torch.randn(batch.shape, generator=draw)
+        return erased(weak(weak(batch, draw), draw).float(), draw)
+
+    spread = torch.from_numpy(values.std(0).astype(np.float32)) if values.ndim == 2 else torch.zeros(())
+    return strong
+
+
+def erased(values: Float[Tensor, "B H W C"], draw: Generator) -> Float[Tensor, "B H W C"]:
+    """A square of a third of the side set to the picture's mean, at a place of its own in each."""
+    n, height, width, _ = values.shape
+    size = max(height // 3, 1)
+    top, left = (torch.randint(0, s - size + 1, (n, 1), generator=draw) for s in (height, width))
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside = ((rows >= top) & (rows < top + size))[:, :, None] & ((columns >= left) & (columns < left + size))[:, None]
+    return torch.where(inside[..., None], values.mean((1, 2, 3), keepdim=True), values)
 
 
 def _characters(domain: Domain) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,18 +20,28 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """values as the net takes them, labels (B,) long, soft (B, k) with mixup."""
+    """values as the net takes them, labels (B,) long, soft (B, k) with mixup.
+
+    strong  the same examples under the strong augmentation
+    known   weights of the rows, and their places in the stream as "at"
+    """
 
     values: Tensor
     labels: Tensor
     soft: Tensor | None = None
+    strong: Tensor | None = None
+    known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         if device.type == "cpu":
             return self
-        soft = None if self.soft is None else self.soft.to(device, non_blocking=True)
-        return Batch(self.values.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), soft)
+
+        def moved(t: Tensor | None) -> Any:
+            return None if t is None else t.to(device, non_blocking=True)
+
+        known = {k: moved(t) for k, t in self.known.items()}
+        return Batch(moved(self.values), moved(self.labels), moved(self.soft), moved(self.strong), known)
 
 
 @dataclass(eq=False)
@@ -41,6 +52,8 @@ class Stream:
     labels      (N,) positions within the domain's own classes, -1 where missing
     batch_size  of all processes together; with fewer examples a batch is the whole set once
     augment     a batch and a generator to a batch
+    strong      the same for the second view of terms that ask for one
+    known       weights of the rows, (N,), by name
 
     Every epoch is a permutation of its own, and batches run on from one epoch into the next.
 
@@ -53,6 +66,8 @@ class Stream:
     labels: Int[np.ndarray, " N"]
     batch_size: int
     augment: Augment | None = None
+    strong: Augment | None = None
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
     _orders: dict[tuple[int, str, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def rows(self, seed: int, use: str, step: int) -> Int[np.ndarray, " B"]:
@@ -73,7 +88,16 @@ class Stream:
         return self._orders[key]
 
     def batch(
-        self, seed: int, use: str, step: int, classes: int, *, mixup: float = 0.0, rank: int = 0, ranks: int = 1
+        self,
+        seed: int,
+        use: str,
+        step: int,
+        classes: int,
+        *,
+        mixup: float = 0.0,
+        rank: int = 0,
+        ranks: int = 1,
+        two_views: bool = False,
     ) -> Batch:
         """The batch of a step; one process of several takes every `ranks`-th row of it, from row `rank`.
 
@@ -85,19 +109,25 @@ class Stream:
             rows = rows[rank::ranks]
         values, labels = torch.from_numpy(self.values[rows]), torch.from_numpy(self.labels[rows])
         use = f"{use}/{rank}" if rank else use
+        second = None
+        if two_views and self.strong is not None:
+            second = self.strong(values, Generator().manual_seed(seed_for(seed, f"{use}/strong{step}")))
         if self.augment is not None:
             values = self.augment(values, Generator().manual_seed(seed_for(seed, f"{use}/augment{step}")))
-        if mixup <= 0:
-            return Batch(values, labels)
+        known = {name: torch.from_numpy(w[rows]) for name, w in self.known.items()} | {"at": torch.from_numpy(rows)}
+        batch = Batch(values, labels, None, second, known)
+        if mixup <= 0 or not (self.labels != MISSING).any():
+            return batch
         draw = rng(seed, f"{use}/mixup{step}")
         m = torch.from_numpy(draw.beta(mixup, mixup, len(rows)).astype(np.float32))
         other = torch.from_numpy(draw.permutation(len(rows)))
         wide = m.view(-1, *[1] * (values.ndim - 1))
         one_hot = F.one_hot(labels.clamp(min=0), classes).float()
-        return Batch(
-            wide * values + (1 - wide) * values[other],
-            torch.where(labels[other] == MISSING, MISSING, labels),
-            m[:, None] * one_hot + (1 - m[:, None]) * one_hot[other],
+        return replace(
+            batch,
+            values=wide * values + (1 - wide) * values[other],
+            labels=torch.where(labels[other] == MISSING, MISSING, labels),
+            soft=m[:, None] * one_hot + (1 - m[:, None]) * one_hot[other],
         )
 
     def class_weights(self, classes: int) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from crossgraft.objective.methods import domains_of, evaluate_terms
-from crossgraft.objective.views import View
 from crossgraft.progress import bar
 from crossgraft.seeds import seed_for
+from crossgraft.solve import seeing
 from crossgraft.solve.batches import Augment, Stream
 from crossgraft.solve.engine import Engine
 from crossgraft.solve.keeper import Keeper, Trained
@@ -30,6 +30,7 @@ def train(
     *,
     seed: int,
     use: str,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     evaluate: Callable[[Net], float] | None = None,
     checkpoint: Path | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
@@ -37,6 +38,7 @@ def train(
     """Train a net in place and say how it went.
 
     streams     examples by domain; only domains with an active term are read
+    options     more options of a domain's terms
     seed, use   all randomness is a function of these and of the step
     evaluate    held-out cross-entropy of the net, lower is better: stops early, and the best weights are kept
     checkpoint  continued where it exists, loaded where it is done, written every `settings.checkpoint_every` seconds
@@ -48,7 +50,8 @@ def train(
     """
     total = sum(stage.steps for stage in stages)
     engine = Engine(net, stages, settings)
-    options = {d: engine.options(stream, net.classes[d]) for d, stream in streams.items()}
+    more = options or {}
+    options = {d: {**engine.options(stream, net.classes[d]), **more.get(d, {})} for d, stream in streams.items()}
     keeper = Keeper(
         engine, stages, streams, settings, name=f"{seed}/{use}", evaluate=evaluate, checkpoint=checkpoint, log=log
     )
@@ -66,18 +69,25 @@ def train(
                     break
                 phase = stage.phases[(step - first) % len(stage.phases)]
                 engine.reseed(seed_for(seed, f"{use}/step{step}"))
+                seeing.refresh(engine.net, phase, streams, step, total)
+                two = seeing.two_views(phase)
                 batches = {
                     d: streams[d]
-                    .batch(seed, f"{use}/{d}", step, net.classes[d], mixup=settings.mixup, **engine.share)
+                    .batch(
+                        seed,
+                        f"{use}/{d}",
+                        step,
+                        net.classes[d],
+                        mixup=settings.mixup,
+                        two_views=d in two,
+                        **engine.share,
+                    )
                     .to(engine.device)
                     for d in domains_of(phase.objective)
                 }
                 with engine.autocast():
-                    outputs = engine.model({d: batch.values for d, batch in batches.items()})
-                views = {
-                    d: View(outputs[d][0], outputs[d][1], batch.labels, batch.soft) for d, batch in batches.items()
-                }
-                values = evaluate_terms(phase.objective, views, options)
+                    views = seeing.views(engine.model, engine.net, phase, batches)
+                values = evaluate_terms(phase.objective, views, options, engine.net.given(step / total))
                 rate = settings.rate(step, total)
                 engine.descend(
                     sum((t.weight * values[t.key] for t in phase.objective.active), torch.zeros(())), phase, rate

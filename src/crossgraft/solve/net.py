@@ -8,7 +8,10 @@ The affine weights of such a layer learn when its group does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +21,16 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.solve.schedules import HEAD
+from crossgraft.errors import UsageError
+from crossgraft.objective import heads
+from crossgraft.objective.algebra import Objective
+from crossgraft.objective.methods import row_of
+from crossgraft.objective.tables import TABLES
+from crossgraft.seeds import seed_for
+from crossgraft.solve.schedules import HEAD, NORM
+from crossgraft.tasks import MISSING
+
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 class Net(nn.Module):
@@ -33,6 +45,7 @@ class Net(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    teacher: tuple[nn.Module, ...]
 
     def __init__(
         self,
@@ -65,7 +78,43 @@ class Net(nn.Module):
             )
             self.register_buffer("scale", (1 / (255 * std)).view(1, -1, 1, 1), persistent=False)
             self.register_buffer("shift", (-mean / std).view(1, -1, 1, 1), persistent=False)
-        self.learning: frozenset[str] = frozenset(name for name, _ in backbone.groups) | {HEAD}
+        self.groups = frozenset(name for name, _ in backbone.groups)
+        self.learning: frozenset[str] = self.groups | {HEAD}
+        self.heads, self.teacher, self.norm_apart = nn.ModuleDict(), (), False
+
+    def equip(self, objectives: Iterable[Objective], sizes: Mapping[str, int], seed: int) -> Net:
+        """What terms need beside layers and classifier: heads, tables of pseudo-labels, the layers as they are now.
+
+        sizes  examples of each domain that has a table
+        """
+        rows = [row for o in objectives for t in o.active for row in (row_of(t),)]
+        for name in sorted({name for row in rows for name in row.heads} - set(self.columns)):
+            k = self.classes["unlabelled"]
+            self.heads[name] = heads.build(name, self.backbone.dim, k, seed_for(seed, f"head {name}"))
+        for name in sorted({row.known for row in rows} & set(TABLES)):
+            self.register_buffer(f"table_{name}", torch.full((sizes["unlabelled"],), MISSING), persistent=True)
+        if any(row.teacher or "start" in row.takes for row in rows):
+            frozen = copy.deepcopy((self.layers, self.linear)) if not self.teacher else self.teacher
+            for module in frozen:
+                module.requires_grad_(False).eval()
+            self.teacher = frozen  # in a tuple: no module of the net, so neither trained nor saved
+        return self
+
+    def given(self, progress: float) -> dict[str, Any]:
+        """What terms take by name."""
+        own: dict[str, Any] = {**self.heads, "progress": progress}
+        own |= {d: partial(self.logits, domain=d) for d in self.columns}
+        if self.teacher:
+            own |= {"now": list(self.layers.parameters()), "start": list(self.teacher[0].parameters())}
+            own |= {"new": list(self.linear.parameters())}
+        return own
+
+    def taught(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, and logits over the source's columns, as they were when training began."""
+        with torch.no_grad():
+            layers, linear = self.teacher
+            features = layers(self.normalised(values))
+            return features, linear(features)[:, self.columns_of("source")]
 
     def forward(self, batches: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Features (B, D) and logits over its columns (B, k), of each domain, in one pass through the layers."""
@@ -76,14 +125,23 @@ class Net(nn.Module):
 
     def features(self, values: Tensor) -> Tensor:
         """What the head reads, (B, D)."""
+        features: Tensor = self.layers(self.normalised(values))
+        return features
+
+    def normalised(self, values: Tensor) -> Tensor:
+        """Inputs as the layers take them."""
         if values.ndim == 4:  # a permuted NHWC batch is channels-last already: nothing is copied
             values = values.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        features: Tensor = self.layers(values)
-        return features
+        return values
+
+    def columns_of(self, domain: str) -> Tensor:
+        """The head's columns that a domain sees."""
+        own = self.columns[domain]
+        return torch.arange(self.linear.out_features) if own is None else own
 
     def logits(self, features: Tensor, domain: str) -> Tensor:
         """(B, k) over the columns of a domain."""
-        columns = self.columns[domain]
+        columns = self.columns[domain.partition("/")[0]]  # "target/strong" is another view of target
         if columns is None:
             logits: Tensor = self.linear(features)
             return logits
@@ -104,7 +162,17 @@ class Net(nn.Module):
             group = self.group_of(name)
             assert group is not None, f"parameter {name} of backbone {self.backbone.name} is in no layer group"
             parts[group].append(parameter)
-        return parts | {HEAD: list(self.linear.parameters())}
+        if self.norm_apart:
+            norms = [m for m in self.layers.modules() if isinstance(m, NORMS)]
+            affine = [p for m in norms for p in m.parameters(recurse=False)]
+            if not affine:
+                raise UsageError(
+                    f"backbone {self.backbone.name} has no normalisation layers to adapt",
+                    "use cnn_bn, or another method",
+                )
+            apart = {id(p) for p in affine}
+            parts = {g: [p for p in own if id(p) not in apart] for g, own in parts.items()} | {NORM: affine}
+        return parts | {HEAD: list(self.linear.parameters())} | {n: list(h.parameters()) for n, h in self.heads.items()}
 
     def learn(self, parts: Collection[str]) -> Net:
         """Let these parts learn, and no other; parts that do not learn are in inference mode (dropout, statistics)."""
@@ -119,7 +187,7 @@ class Net(nn.Module):
         super().train(mode)
         if not mode:
             return self
-        moves = bool(self.learning - {HEAD})
+        moves = bool(self.learning & self.groups)
         for name, module in self.layers.named_modules():
             group = self.group_of(name) if name else None
             module.training = moves if group is None else group in self.learning

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.errors import UsageError, nearest
 from crossgraft.objective.algebra import Objective
+from crossgraft.objective.heads import HEADS
+from crossgraft.objective.methods import rows_with
 
 if TYPE_CHECKING:
     from crossgraft.solve.settings import Settings
 
-HEAD = "head"
+HEAD, NORM = "head", "norm"
 DECAY = 1 / 2.6  # rate of a layer group over that of the next one towards the output (Howard and Ruder, ACL 2018)
 LOWEST = 0.01  # rate of the first group over the head's, however many groups there are
 SCHEDULES = ("frozen", "lp_ft", "gradual", "full", "from_nothing")
@@ -34,6 +36,11 @@ class Stage:
     name: str
     phases: tuple[Phase, ...]
     steps: int
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Of its phases."""
+        return tuple(phase.objective for phase in self.phases)
 
 
 def layer_rates(backbone: Backbone) -> dict[str, float]:
@@ -84,3 +91,21 @@ def plan(
             nearest(schedule, list(SCHEDULES)) or f"the schedules are {', '.join(SCHEDULES)}",
         )
     return [Stage(name, (Phase(objective, part),), share) for name, part, share in parts if share > 0]
+
+
+def cycle(phases: Sequence[tuple[Objective, str]], rates: Mapping[str, float], steps: int) -> list[Stage]:
+    """One stage that goes through a method's phases; each phase names its parts.
+
+    rates  multiples of the learning rate of the layer groups and the classifier; other heads learn at 1
+
+    all: layers, classifier and the heads of the phase's terms; layers: the layer groups; heads: the classifier and the
+    terms' heads; norm: affine weights of normalisation layers; else the name of one head.
+    """
+    made = []
+    for objective, parts in phases:
+        own = {name: 1.0 for row in rows_with(objective, "heads") for name in row.heads if name in HEADS}
+        layers = {name: rate for name, rate in rates.items() if name != HEAD}
+        head = {HEAD: rates[HEAD]}
+        chosen = {"all": layers | head | own, "layers": layers, "heads": head | own}.get(parts, {parts: 1.0})
+        made.append(Phase(objective, chosen))
+    return [Stage("adapt", tuple(made), steps)]

@@ -1,0 +1,79 @@
+"""Scores of a model on a target without labels, the higher the better (Musgrave, Belongie, Lim, arXiv 2208.07360)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.seeds import rng
+
+Array = np.ndarray[Any, Any]
+MOST = 2000  # rows that SND and the domain classifier look at
+LARGEST = 20.0  # weight of a row: the odds of a perfect classifier are no weights
+
+
+def im(p: Float[np.ndarray, "N k"]) -> float:
+    """H(mean_i p_i) - mean_i H(p_i), nats: sure, and of all classes.
+
+    >>> round(im(np.array([[1.0, 0.0], [0.0, 1.0]])), 4)
+    0.6931
+    """
+    return float(_entropy(p.mean(0)) - _entropy(p).mean())
+
+
+def snd(p: Float[np.ndarray, "N k"], temperature: float = 0.05) -> float:
+    """Soft neighbourhood density: mean entropy of softmax(cosine / t) rows, without self (Saito et al., ICCV 2021)."""
+    x = p / np.linalg.norm(p, axis=1, keepdims=True)
+    z = x @ x.T / temperature
+    np.fill_diagonal(z, -np.inf)
+    z = np.exp(z - z.max(1, keepdims=True))
+    return float(_entropy(z / z.sum(1, keepdims=True)).mean())
+
+
+def dev(losses: Float[np.ndarray, " S"], weights: Float[np.ndarray, " S"]) -> float:
+    """-(mean(w l) + eta mean(w) - eta), eta = -cov(w l, w) / var(w): the target risk by source rows (You et al. 2019).
+
+    >>> round(dev(np.array([1.0, 1.0]), np.array([0.5, 1.5])), 6)
+    -1.0
+    """
+    weighted = weights * losses
+    var = weights.var(ddof=1) if len(weights) > 1 else 0.0
+    eta = -np.cov(weighted, weights)[0, 1] / var if var > 0 else 0.0
+    return float(-(weighted.mean() + eta * weights.mean() - eta))
+
+
+def odds(
+    source: Float[np.ndarray, "S D"], target: Float[np.ndarray, "T D"], *, seed: int = 0
+) -> Float[np.ndarray, " S"]:
+    """P(target | x) / P(source | x) of source rows by the cross-fitted domain classifier, at most LARGEST."""
+    from crossgraft.measure.divergence import gap
+
+    found = gap(source, target, permutations=1, seed=seed)
+    p = np.clip(found.source_likeness, 1e-6, 1 - 1e-6)
+    return np.asarray(np.minimum((1 - p) / p, LARGEST))
+
+
+def all_of(
+    source: Float[np.ndarray, "S D"],
+    source_p: Float[np.ndarray, "S k"],
+    source_labels: Int[np.ndarray, " S"],
+    target: Float[np.ndarray, "T D"],
+    target_p: Float[np.ndarray, "T k"],
+    *,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Every validator, from features and probabilities of source rows that were held out and of target rows."""
+    s, t = (rng(seed, f"validators {n}").permutation(n)[:MOST] for n in (len(source), len(target)))
+    right = source_p[np.arange(len(source_labels)), source_labels]
+    return {
+        "im": im(target_p),
+        "snd": snd(target_p[t]),
+        "dev": dev(-np.log(np.maximum(right[s], 1e-12)), odds(source[s], target[t], seed=seed)),
+        "source_accuracy": float((source_p.argmax(1) == source_labels).mean()),
+    }
+
+
+def _entropy(p: Array) -> Any:
+    return -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=-1)

@@ -1,0 +1,111 @@
+"""The table of methods: which terms make the objective, which parts learn, where training starts, and every number.
+
+Adding a method: its row here, its term in objective/, the term's row in objective/methods.py, a row in the test table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LABEL_FREE = ("im", "snd", "dev", "source_accuracy")  # validators that read no label of the target
+
+
+@dataclass(frozen=True)
+class Number:
+    """A method's own number: its default, and the range that a search looks in."""
+
+    default: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row.
+
+    objective   terms, each with the name of a number or a number as its weight; ce(target) is left out without labels
+    needs       domains that must have data; "unlabelled" is the target's inputs without labels
+    starts_from "f_s" or "backbone"
+    phases      (objective, parts) in turn, where one objective for all parts is not enough; parts: all, layers, heads,
+                norm (affine weights of normalisation layers) or the name of a head
+    statistics  the domain whose BatchNorm statistics replace those of f_s before training
+    """
+
+    name: str
+    objective: str
+    needs: tuple[str, ...]
+    starts_from: str = "f_s"
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    citation: str = ""
+    phases: tuple[tuple[str, str], ...] = ()
+    statistics: str = ""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it is trained by the phases of its row; the four plain ones are the four steps themselves."""
+        return self.name not in ("target_only", "source_only", "finetune", "joint")
+
+    @property
+    def cycle(self) -> tuple[tuple[str, str], ...]:
+        """The phases, one by default."""
+        return self.phases or ((self.objective, "all"),)
+
+
+_RHO = {"rho": Number(1.0, 0.01, 10.0)}
+_BOTH = ("source", "unlabelled")
+_MCD = "ce(target) + ce(source) + second(source)"
+
+
+def _with_source(name: str, citation: str, rho: float = 1.0, term: str = "") -> Method:
+    """Source and (where there are labels) target, plus rho times one term."""
+    rho_row = {"rho": Number(rho, rho / 100, rho * 10)}
+    return Method(name, f"ce(target) + ce(source) + rho*{term or name}", _BOTH, "f_s", rho_row, citation)
+
+
+METHODS = {row.name: row for row in (
+    Method("target_only", "ce(target)", ("target",), "backbone"),
+    Method("source_only", "ce(source)", ("source",), "backbone"),
+    Method("finetune", "ce(target)", ("target",), citation="Yosinski et al., NeurIPS 2014"),
+    Method(
+        "joint", "ce(target) + lam*ce(source)", ("target", "source"), "f_s", {"lam": Number(1.0, 1e-3, 10.0)},
+        "Caruana, Machine Learning 28, 1997",
+    ),
+    _with_source("dann", "Ganin et al., JMLR 17(59), 2016"),
+    _with_source("cdan", "Long et al., NeurIPS 2018"),
+    _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
+    _with_source("cdan_e_joint", "Long et al., NeurIPS 2018, as in TLlib: weights normalised jointly and detached"),
+    _with_source("entropy", "Grandvalet and Bengio, NeurIPS 2004", rho=0.1),
+    _with_source("im", "Krause, Perona, Gomes, NeurIPS 2010"),
+    _with_source("mcc", "Jin et al., ECCV 2020"),
+    _with_source("self_training", "Zou et al., ECCV 2018", term="pseudo"),
+    _with_source("fixmatch", "Sohn et al., NeurIPS 2020"),
+    _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0),
+    _with_source("mmd", "Long et al., ICML 2015"),
+    Method(
+        "mcd", f"{_MCD} + discrepancy(unlabelled)", _BOTH, citation="Saito et al., CVPR 2018",
+        phases=(
+            (_MCD, "all"), (f"{_MCD} + agreement(unlabelled)", "heads"), *[("discrepancy(unlabelled)", "layers")] * 4,
+        ),
+    ),
+    Method(
+        "adda", "adda_domain + adda_layers", _BOTH, citation="Tzeng et al., CVPR 2017",
+        phases=(("adda_domain", "domain"), ("adda_layers", "layers")),
+    ),
+    Method(
+        "shot", "im + beta*centroid", ("unlabelled",), "f_s", {"beta": Number(0.3, 0.03, 3.0)},
+        "Liang, Hu, Feng, ICML 2020", phases=(("im + beta*centroid", "layers"),),
+    ),
+    Method("tent", "entropy", ("unlabelled",), citation="Wang et al., ICLR 2021", phases=(("entropy", "norm"),),
+           statistics="unlabelled"),
+    Method("adabn", "0", ("unlabelled",), citation="Li et al., Pattern Recognition 80, 2018", statistics="unlabelled"),
+    Method("iw", "ce(target) + odds(source)", _BOTH, citation="Bickel, Brueckner, Scheffer, ICML 2007"),
+    Method("label_shift", "ce(target) + priors(source)", _BOTH, citation="Lipton, Wang, Smola, ICML 2018"),
+    Method("l2_sp", "ce(target) + alpha*l2_sp", ("target",), "f_s", {"alpha": Number(0.01, 1e-4, 1.0)},
+           "Li, Grandvalet, Davoine, ICML 2018"),
+    Method("bss", "ce(target) + eta*bss(target)", ("target",), "f_s", {"eta": Number(1e-3, 1e-5, 0.1)},
+           "Chen et al., NeurIPS 2019"),
+    Method("lwf", "ce(target) + rho*lwf(target)", ("target", "source"), "f_s", _RHO, "Li and Hoiem, ECCV 2016"),
+    Method("cotuning", "ce(target) + rho*cotuning", ("target", "source"), "f_s", {"rho": Number(2.3, 0.1, 10.0)},
+           "You et al., NeurIPS 2020"),
+)}  # fmt: skip

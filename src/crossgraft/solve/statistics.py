@@ -1,0 +1,39 @@
+"""BatchNorm statistics of a domain in place of those that were learned (AdaBN)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from crossgraft.errors import UsageError
+from crossgraft.solve.net import Net
+
+
+def estimate(net: Net, values: np.ndarray[Any, Any], batch_size: int = 256) -> None:
+    """The statistics of BatchNorm layers become those of these inputs (Li et al., Pattern Recognition 80, 2018).
+
+    Raises UsageError where there is no such layer, or fewer than two inputs.
+    """
+    norms = [m for m in net.layers.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        name = net.backbone.name
+        raise UsageError(f"backbone {name} has no batch normalisation to adapt", "use cnn_bn, or another method")
+    if len(values) < 2:
+        raise UsageError("statistics of one input are none", "give at least two unlabelled inputs, better hundreds")
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum, m.training = None, True  # None: the mean over all batches
+    whole = len(values) - len(values) % batch_size or len(
+        values
+    )  # a last small batch would weigh as much as the others
+    with torch.no_grad():
+        for i in range(0, whole, batch_size):
+            net.features(
+                torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size])).to(net.linear.weight.device)
+            )
+    for m, momentum in zip(norms, momenta, strict=True):
+        m.momentum, m.training = momentum, False
