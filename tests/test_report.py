@@ -62,6 +62,25 @@ def result(classes: list[str]) -> dict[str, Any]:
         "n": {"target_labelled": 20, "target_test": 1777, "source": 5000, "target_unlabelled": 0, "test": 1777},
         "test": scores(1777, 0.908, 0.312),
         "baselines": {"target_only": scores(1777, 0.782, 0.713), "source_only": scores(1777, 0.693, 1.052)},
+        "paired": [
+            {
+                "model": "target_only",
+                "accuracy": {"value": 0.14, "low": 0.1, "high": 0.18, "p_value": 1e-5},
+                "cross_entropy": {"value": -0.31, "low": -0.4, "high": -0.2, "p_value": 1e-4},
+            }
+        ],
+        "gap": {"jsd": {"value": 0.41, "low": 0.39, "high": 0.44}, "p_value": 0.005},
+        "labels_saved": {
+            "why": "without it 42 are needed",
+            "without": "a plain head",
+            "used": 20,
+            "curve": {"sizes": [20, 50, 100], "cross_entropy": [0.9, 0.5, 0.2], "level": 0.55},
+        },
+        "calibration": {
+            "temperature": 1.25,
+            "before": {"cross_entropy": 0.523, "ece": 0.041, "brier": 0.233},
+            "after": {"cross_entropy": 0.511, "ece": 0.031, "brier": 0.229},
+        },
         "kept": {"model": "transfer", "why": "its leave-one-out cross-entropy is lower"},
         "guard": [
             {"model": "transfer", "cross_entropy": score(0.36, 0.1), "n": 20, "difference": None},
@@ -205,6 +224,20 @@ def test_every_part_of_the_run_is_shown(folder: Path) -> None:
     wanted += ["crossgraft fit --target digits", "2.14.1", "6.2", "head", "full", "Source only", "5,000", "Seed 0"]
     for words_ in wanted:
         assert words_ in text, words_
+
+
+def test_what_it_was_worth_is_said(folder: Path) -> None:
+    text = page_of(folder).text
+    for said in (
+        "+14.0",
+        "[+10.0, +18.0]",
+        "p = 1e-05",
+        "0.410 nats",
+        "without it 42 are needed",
+        "a plain head",
+        "1.25",
+    ):
+        assert said in text, said
 
 
 def test_the_page_needs_nothing_from_outside(folder: Path) -> None:

@@ -22,10 +22,26 @@ SIMPLEST_FIRST = ("target_only", "transfer", "source_only")
 MARGINS = {"source_only": 2.0}
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What a model says of examples that it has not learned from.
+
+    losses             -log p(y_i|x_i), nats
+    log_probabilities  of every class, (n, k); None where leave-one-out gives the losses alone
+    """
+
+    losses: Losses
+    log_probabilities: Float[np.ndarray, "n k"] | None = None
+
+
 def losses(model: Fitted, side: Side, rows: Rows) -> Losses:
     """-log p(y_i|x_i) of these rows, nats."""
-    found: Losses = -model.log_probabilities(side, rows)[np.arange(len(rows)), side.labels[rows]]
-    return found
+    return of(model.log_probabilities(side, rows), side.labels[rows]).losses
+
+
+def of(log_p: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> HeldOut:
+    """Held-out evidence from log-probabilities."""
+    return HeldOut(-log_p[np.arange(len(labels)), labels], log_p)
 
 
 def judged_on(job: Job) -> Rows:
@@ -33,24 +49,25 @@ def judged_on(job: Job) -> Rows:
     return job.target.rows("val") if job.selection == "target_val" else job.rows
 
 
-def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None) -> Losses:
-    """Held-out cross-entropy of each row of `judged_on`, nats.
+def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None) -> HeldOut:
+    """What a model says of each row of `judged_on` without having learned from it.
 
     `learn(rows, use)` trains on target rows; `final`, where there is one, was trained on all of them. Leave-one-out
     comes with a convex solution; otherwise the folds are the same for every model, so that losses can be paired.
     """
     if job.selection == "target_val":
-        return losses(final or learn(job.rows, use), job.target, judged_on(job))
+        rows = judged_on(job)
+        return of((final or learn(job.rows, use)).log_probabilities(job.target, rows), job.target.labels[rows])
     if job.selection == "loo" and final is not None and final.point is not None:
-        return final.point.losses
-    result = np.empty(len(job.rows))
+        return HeldOut(final.point.losses)
+    log_p = np.empty((len(job.rows), len(job.target.columns)))
     for i, held in enumerate(folds(job.target.labels[job.rows], job.recipe.seed, "folds")):
         rest = np.setdiff1d(np.arange(len(job.rows)), held)
-        result[held] = losses(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
-    return result
+        log_p[held] = learn(job.rows[rest], f"{use}/fold{i}").log_probabilities(job.target, job.rows[held])
+    return of(log_p, job.target.labels[job.rows])
 
 
-def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, Losses | None]:
+def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut | None]:
     """The schedule that was asked for; `auto` compares frozen and lp_ft on held-out examples.
 
     At a tie layers that were pretrained stay frozen, and layers that have only seen the source here learn (lp_ft).
@@ -69,11 +86,12 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, Losses |
         )
         return "frozen", None
     tried = {schedule: held_out(job, learn(schedule), f"try_{schedule}") for schedule in ("frozen", "lp_ft")}
-    kept = guard(tried, simplest_first=("frozen", "lp_ft") if job.backbone.pretrained else ("lp_ft", "frozen")).kept
+    judged = {schedule: held.losses for schedule, held in tried.items()}
+    kept = guard(judged, simplest_first=("frozen", "lp_ft") if job.backbone.pretrained else ("lp_ft", "frozen")).kept
     return kept, tried[kept]
 
 
-def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses]) -> Verdict:
+def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut]) -> Verdict:
     """The guard against negative transfer: the better by paired held-out evidence, the simpler at a tie."""
     asked = job.method if job.method in models else "transfer"
     order = [m for m in SIMPLEST_FIRST if m in models]
@@ -81,7 +99,7 @@ def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, Losses])
         return Verdict(asked, "It is what was asked for; nothing was compared.", ())
     if len(order) == 1:
         return Verdict(order[0], "There was nothing to compare it with.", ())
-    return guard({m: evidence[m] for m in order}, simplest_first=order, margins=MARGINS)
+    return guard({m: evidence[m].losses for m in order}, simplest_first=order, margins=MARGINS)
 
 
 @dataclass(eq=False)
@@ -89,6 +107,6 @@ class Outcome:
     """The trained models by name, their held-out evidence, and which of them is kept."""
 
     models: dict[str, Fitted]
-    evidence: dict[str, Losses]
+    evidence: dict[str, HeldOut]
     verdict: Verdict
     schedule: str

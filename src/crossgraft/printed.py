@@ -40,6 +40,7 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
         if part is not None:
             yield scores(name.replace("_", " "), part)
     yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
+    yield from worth(result)
     formula = result["objective"]["formula"]
     yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
     if result["skipped"]:
@@ -48,6 +49,26 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
     for warning in result["warnings"]:
         yield f"note: {warning}"
     yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"
+
+
+def worth(result: dict[str, Any]) -> Iterable[str]:
+    """The gap, paired differences, labels saved and calibration of a run, where there are any."""
+    for row in result.get("paired", ()):
+        hit = row["accuracy"]
+        points = ", ".join(f"{100 * hit[end]:+.1f}" for end in ("low", "high"))
+        said = f"{100 * hit['value']:+.1f} points of accuracy [{points}], p = {hit['p_value']:.2g} (McNemar)"
+        yield f"against {row['model'].replace('_', ' ')}: {said}"
+    if (gap := result.get("gap")) and "jsd" in gap:
+        jsd = gap["jsd"]
+        span = f"[{jsd['low']:.3f}, {jsd['high']:.3f}]"
+        yield f"gap: source and target at least {jsd['value']:.3f} nats apart {span}, p = {gap['p_value']:.2g}"
+    if saved := result.get("labels_saved"):
+        yield f"labels: {saved['why']} Without: {saved['without']}."
+    if cal := result.get("calibration"):
+        before, after = cal["before"], cal["after"]
+        change = f"cross-entropy {before['cross_entropy']:.3f} to {after['cross_entropy']:.3f} nats"
+        error = f"calibration error {100 * before['ece']:.1f} to {100 * after['ece']:.1f} %"
+        yield f"a temperature of {cal['temperature']:.2f} from held-out labels would take {change}, {error}"
 
 
 def apart(found: dict[str, Any]) -> Iterable[str]:

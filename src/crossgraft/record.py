@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from crossgraft.choose import Losses
+from crossgraft.choose import HeldOut
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, scores
 from crossgraft.model import Model
 from crossgraft.prepare import Job
+from crossgraft.proof import proof
 from crossgraft.run import MEASURES, PREDICTIONS, RESULT, Run
 from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted
@@ -41,7 +42,7 @@ def record(
     run: Run,
     job: Job,
     models: Mapping[str, Fitted],
-    evidence: Mapping[str, Losses],
+    evidence: Mapping[str, HeldOut],
     verdict: Verdict,
     schedule: str,
     seconds: Mapping[str, float],
@@ -99,6 +100,7 @@ def record(
         "guard": _guard(evidence, verdict),
         "validators": job.validators,
         "path": _path(train_model),
+        **proof(job, models, evidence, verdict.kept, log_p),
         "skipped": [
             {"domain": side.domain.name, "name": s.name, "reason": s.reason}
             for side in (job.target, job.source)
@@ -136,14 +138,14 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
     return rows
 
 
-def _guard(evidence: Mapping[str, Losses], verdict: Verdict) -> list[dict[str, Any]]:
+def _guard(evidence: Mapping[str, HeldOut], verdict: Verdict) -> list[dict[str, Any]]:
     """Held-out cross-entropy of each model, and its paired difference from the one that was kept."""
     table = []
-    for name, losses in evidence.items():
-        against = evidence.get(verdict.kept)
+    for name, held in evidence.items():
+        losses, against = held.losses, evidence.get(verdict.kept)
         difference = None
         if name != verdict.kept and against is not None and len(losses) > 1:
-            d = paired(losses, against)
+            d = paired(losses, against.losses)
             difference = {"value": d.value, "low": d.low, "high": d.high}
         entry = mean_interval(losses, seed=0).json() if len(losses) else None
         table.append({"model": name, "cross_entropy": entry, "n": len(losses), "difference": difference})

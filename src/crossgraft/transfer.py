@@ -21,7 +21,7 @@ import numpy as np
 from crossgraft import backbones
 from crossgraft.adapt import adapt, check, label_free, method_of
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.choose import Learn, Losses, Outcome, Rows, held_out, judged_on, keep, losses, schedule_for
+from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judged_on, keep, of, schedule_for
 from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
@@ -165,12 +165,13 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
     """All of it: the steps, the baselines beside them, and the guard."""
     job = steps.job
     models: dict[str, Fitted] = {}
-    evidence: dict[str, Losses] = {}
+    evidence: dict[str, HeldOut] = {}
     with clock("1 initialise"):
         f_s = steps.initialise()
     if job.covered:
         models["source_only"] = f_s
-        evidence["source_only"] = losses(f_s, job.target, judged_on(job))
+        rows = judged_on(job)
+        evidence["source_only"] = of(f_s.log_probabilities(job.target, rows), job.target.labels[rows])
     schedule = "frozen" if job.backbone.pretrained else "from_nothing"
     if job.method in ("joint", "finetune") and len(job.rows):
         with clock("2-4 graft, target, joint"):

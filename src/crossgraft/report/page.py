@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from crossgraft.errors import CrossgraftError
-from crossgraft.report import sections, words
+from crossgraft.report import sections, words, worth
 from crossgraft.report.files import RunFiles, listed, number, part, read, rows
 
 SHOWN_ROWS = 50
@@ -65,6 +65,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "ridge": number(result.get("ridge")),
         "kept": {"why": str(part(result, "kept").get("why") or "")},
         "guard": sections.guard(result),
+        "worth": worth.worth(result),
         "training": sections.training(run.measures),
         "path": sections.path(result),
         **sections.errors(run, classes),

@@ -1,0 +1,194 @@
+"""What a run proves beside its scores: the gap, paired tests, calibration, and the labels that the transfer saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.choose import HeldOut
+from crossgraft.errors import CrossgraftError
+from crossgraft.measure.calibration import brier, ece, temperature
+from crossgraft.measure.compare import mcnemar, paired
+from crossgraft.measure.divergence import gap
+from crossgraft.measure.worth import labels_saved, learning_curve
+from crossgraft.prepare import Job, Side, folds
+from crossgraft.seeds import rng
+from crossgraft.solve.convex import Part, solve
+from crossgraft.solve.fitted import Fitted, frozen_features, solve_frozen
+from crossgraft.solve.path import scaling
+from crossgraft.tasks import log_softmax
+
+GAP_ROWS = 500  # rows a domain that the gap is measured on
+MOST = 1000  # rows that the learning curve may draw from, and those that it is judged on
+PERMUTATIONS = 199
+SIZES, REPEATS = 5, 5  # points of the learning curve, and draws of the labels
+JUDGED = 20  # test examples below which no learning curve is drawn
+PIXELS = 16  # largest side of the pictures that a learner without transfer sees
+CURVE_RIDGES = (1e-2, 1e-3, 1e-4)
+
+LogP = Float[np.ndarray, "n k"]
+
+
+def proof(
+    job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut], kept: str, log_p: Mapping[str, LogP]
+) -> dict[str, Any]:
+    """Measured when every choice has been made: test labels are read here and choose nothing.
+
+    log_p  of each model on the labelled test rows, (n, k)
+
+    A part that cannot be measured is None, or says why in "why".
+    """
+    test = job.target.rows("test")
+    labels = job.target.labels[test]
+    tested = {name: each for name, each in log_p.items() if len(test)}
+    return {
+        "gap": _gap(job, models),
+        "paired": _paired(tested, labels, kept) if tested else [],
+        "calibration": _calibration(job, models[kept], evidence.get(kept), tested.get(kept), labels),
+        "labels_saved": _labels_saved(job, tested[kept], kept) if tested and job.recipe.baselines else None,
+    }
+
+
+def _gap(job: Job, models: Mapping[str, Fitted]) -> dict[str, Any] | None:
+    """Between source and target as the layers see them before they learn from the target."""
+    if job.source is None:
+        return None
+    before = models.get("source_only") or models.get("transfer")
+    backbone = job.backbone if job.backbone.pretrained or before is None else before.backbone
+    if not backbone.pretrained:
+        return None
+    sides = []
+    for name, side in (("source", job.source), ("target", job.target)):
+        drawn = np.sort(rng(job.recipe.seed, f"gap {name}").permutation(len(side.labels))[:GAP_ROWS])
+        sides.append(frozen_features(backbone, side)[drawn])
+    try:
+        return gap(*sides, seed=job.recipe.seed, permutations=PERMUTATIONS).json()
+    except CrossgraftError as wrong:
+        return {"why": wrong.what}
+
+
+def _paired(log_p: Mapping[str, LogP], labels: Int[np.ndarray, " n"], kept: str) -> list[dict[str, Any]]:
+    """The kept model against each other one on the same test examples: differences, kept less other, with p-values."""
+    at = np.arange(len(labels))
+    hits = {name: (each.argmax(1) == labels).astype(float) for name, each in log_p.items()}
+    table = []
+    for name, each in log_p.items():
+        if name != kept and len(labels) > 1:
+            accuracy = paired(hits[kept], hits[name])
+            entropy = paired(-log_p[kept][at, labels], -each[at, labels])
+            row: dict[str, Any] = {"model": name}
+            for score, found, p in (
+                ("accuracy", accuracy, mcnemar(hits[kept], hits[name])),
+                ("cross_entropy", entropy, entropy.p),
+            ):
+                row[score] = {"value": found.value, "low": found.low, "high": found.high, "p_value": p}
+            table.append(row)
+    return table
+
+
+def _calibration(
+    job: Job, model: Fitted, held: HeldOut | None, log_p: LogP | None, labels: Int[np.ndarray, " n"]
+) -> dict[str, Any] | None:
+    """The temperature that held-out labels of the target ask for, and what it does to the test scores.
+
+    It is never taken from the source, and not applied to the saved model.
+    """
+    side = job.target
+    rows = side.rows("val") if job.selection == "target_val" else job.rows
+    z = None if held is None else held.log_probabilities
+    if z is None and model.point is not None and model.schedule == "frozen":
+        z = _by_folds(job, model)
+    if z is None or len(z) != len(rows) or log_p is None:
+        return None
+    found = temperature(z, side.labels[rows])
+    at = np.arange(len(labels))
+
+    def measured(each: LogP) -> dict[str, float]:
+        return {
+            "cross_entropy": float(-each[at, labels].mean()),
+            "ece": ece(each, labels),
+            "brier": brier(each, labels),
+        }
+
+    return {
+        "temperature": found,
+        "n": len(rows),
+        "before": measured(log_p),
+        "after": measured(log_softmax(log_p / found)),
+    }
+
+
+def _by_folds(job: Job, model: Fitted) -> LogP:
+    """Held-out log-probabilities of a convex head at its own lambda and ridge."""
+    z = np.empty((len(job.rows), len(job.target.columns)))
+    source = job.source if model.lam else None
+    for held in folds(job.target.labels[job.rows], job.recipe.seed, "folds"):
+        rest = job.rows[np.setdiff1d(np.arange(len(job.rows)), held)]
+        refit = solve_frozen(
+            model.backbone, job.target, rest, source, len(model.bias), job.recipe.seed,
+            lam=model.lam or 0.0, ridge=model.ridge, judged=False,
+        )  # fmt: skip
+        z[held] = refit.log_probabilities(job.target, job.rows[held])
+    return z
+
+
+def _labels_saved(job: Job, log_p: LogP, kept: str) -> dict[str, Any] | None:
+    """How many labels a learner without transfer needs for the cross-entropy of the kept model.
+
+    Half of the test part is added to the labels that the learner may draw, and both are judged on the other half. The
+    learner's ridge is the best in hindsight, so that the number is rather too small than too large.
+    """
+    side, test = job.target, job.target.rows("test")
+    if kept == "target_only" or not len(job.rows):
+        return None
+    order = rng(job.recipe.seed, "labels saved").permutation(len(test))
+    judged, rest = np.sort(order[: len(test) // 2][:MOST]), order[len(test) // 2 :]
+    pool = np.concatenate([job.rows, test[rest]])[: MOST + len(job.rows)]
+    k = len(side.columns)
+    sizes = np.unique(np.geomspace(min(2 * k, len(pool)), len(pool), SIZES).astype(int)).tolist()
+    if len(judged) < JUDGED or len(sizes) < 2 or len(np.unique(side.labels[pool])) < 2:
+        return None
+    x, without = _without_transfer(job)
+    truth = side.labels[test[judged]]
+
+    def losses(drawn: Int[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
+        rows = pool[drawn]
+        scale = scaling(x[rows])
+        part = Part(scale.apply(x[rows]), side.labels[rows], np.arange(k))
+        found = []
+        for ridge in CURVE_RIDGES:
+            head = scale.fold(solve([part], k, ridge=ridge))
+            z = log_softmax(x[test[judged]].astype(np.float64) @ head.weight + head.bias)
+            found.append(-z[np.arange(len(judged)), truth])
+        best: Float[np.ndarray, " n"] = min(found, key=np.mean)
+        return best
+
+    curve = learning_curve(side.labels[pool], losses, sizes, repeats=REPEATS, seed=job.recipe.seed)
+    mine = -log_p[judged, truth]
+    found = labels_saved(curve.sizes, curve.losses, mine, len(job.rows), seed=job.recipe.seed)
+    drawn = {"sizes": curve.sizes, "cross_entropy": curve.mean, "level": float(mine.mean())}
+    return found.json() | {"without": without, "n": len(judged), "curve": drawn}
+
+
+def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
+    """Features for a convex head that has nothing from the source, and what they are."""
+    if job.backbone.pretrained and (job.source is not None or job.backbone.name == "identity"):
+        return job.target.features(job.backbone), "the same features without the source"
+    return _small(job.target, job), "logistic regression on the inputs themselves"
+
+
+def _small(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
+    """Inputs as vectors; large pictures as averages over blocks."""
+    x = side.pixels(job.backbone)
+    if x.ndim == 4 and (block := -(-x.shape[1] // PIXELS)) > 1:
+        n, width, channels = len(x), x.shape[1] // block, x.shape[3]
+        small = np.empty((n, width, width, channels), dtype=np.float32)
+        for i in range(n):  # one at a time: all of the pixels may lie in a file
+            cut = x[i, : width * block, : width * block].astype(np.float32)
+            small[i] = cut.reshape(width, block, width, block, channels).mean((1, 3))
+        x = small
+    flat: Float[np.ndarray, "N D"] = x.reshape(len(x), -1).astype(np.float32)
+    return flat

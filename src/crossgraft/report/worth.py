@@ -1,0 +1,106 @@
+"""The section on what the transfer was worth: paired tests, the gap, labels saved, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from crossgraft.report import words
+from crossgraft.report.figures import COLUMN
+from crossgraft.report.files import number, part, rows
+from crossgraft.report.svg import ACCENT, LINE, MUTED, PAPER, draw
+from crossgraft.report.words import Interval, interval
+
+CALIBRATED = (
+    ("Cross-entropy, nats", "cross_entropy"),
+    ("Expected calibration error", "ece"),
+    ("Brier score", "brier"),
+)
+
+
+def worth(result: dict[str, Any]) -> dict[str, Any]:
+    """Paired tests, the gap, the labels saved with their curve, the temperature: texts, empty where there is none."""
+    tests = []
+    for row in rows(result, "paired", "model"):
+        cells = []
+        for key, unit in (("accuracy", 100.0), ("cross_entropy", 1.0)):
+            found, p = interval(row.get(key)), number(part(row, key).get("p_value"))
+            cells.append((signed(found, unit), "–" if p is None else f"p = {p:.2g}"))
+        tests.append({"title": words.model(str(row["model"])), "cells": cells})
+    gap, saved, heat = part(result, "gap"), part(result, "labels_saved"), part(result, "calibration")
+    drawn = learning_curve(saved)
+    return {
+        "tests": tests,
+        "gap": (signed(interval(gap.get("jsd")), 1.0, plus=""), number(gap.get("p_value"))) if "jsd" in gap else None,
+        "saved": str(saved.get("why") or ""),
+        "without": str(saved.get("without") or ""),
+        "curve": curve_figure(drawn, "labels") if drawn else None,
+        "temperature": number(heat.get("temperature")),
+        "heat": [(name, *(number(part(heat, at).get(key)) for at in ("before", "after"))) for name, key in CALIBRATED]
+        if heat
+        else [],
+    }
+
+
+def signed(found: Interval | None, unit: float, plus: str = "+") -> tuple[str, str]:
+    """A difference and its interval in brackets, times `unit`.
+
+    >>> signed(Interval(0.012, 0.003, 0.02), 100.0)
+    ('+1.2', '[+0.3, +2.0]')
+    """
+    if found is None:
+        return "–", ""
+    digits = 1 if unit == 100 else 3
+    value, *ends = ("?" if x is None else f"{unit * x:{plus}.{digits}f}" for x in (found.value, found.low, found.high))
+    return value, f"[{', '.join(ends)}]"
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Cross-entropy without transfer by number of labels (nats), and that of the transfer with the labels it used."""
+
+    sizes: list[float]
+    cross_entropy: list[float]
+    level: float
+    used: float
+
+
+def learning_curve(found: dict[str, Any]) -> LearningCurve | None:
+    """The curve of `labels_saved`, or None where there is none or its parts do not fit together."""
+    drawn = found.get("curve")
+    if not isinstance(drawn, dict):
+        return None
+    level, used = number(drawn.get("level")), number(found.get("used"))
+    sizes, losses = (
+        [number(x) for x in drawn[k]] if isinstance(drawn.get(k), list) else [] for k in ("sizes", "cross_entropy")
+    )
+    real_sizes, real_losses = [x for x in sizes if x is not None and x > 0], [x for x in losses if x is not None]
+    if level is None or used is None or len(sizes) < 2 or not len(sizes) == len(real_sizes) == len(real_losses):
+        return None
+    return LearningCurve(real_sizes, real_losses, level, used)
+
+
+def curve_figure(found: LearningCurve, name: str) -> Markup:
+    """Cross-entropy without transfer over the number of labels, and the transfer as a point with its level."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot(found.sizes, found.cross_entropy, "o-", color=MUTED, linewidth=1.5, markersize=4)
+        axes.axhline(found.level, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
+        axes.plot([found.used], [found.level], "o", color=ACCENT, markersize=9, markeredgecolor=PAPER, zorder=4)
+        axes.set_xscale("log")
+        axes.set_xticks(found.sizes, [f"{x:g}" for x in found.sizes])
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="y", color=LINE, linewidth=0.5)
+        axes.spines.left.set_visible(False)
+        axes.set_xlabel("labels of the target")
+        axes.set_ylabel("cross-entropy, nats")
+
+    return draw(
+        name, "Cross-entropy in nats without transfer by number of labels, and of the transfer", COLUMN, 260, paint
+    )
