@@ -24,6 +24,7 @@ ROAD = [
     "report",
     "run",
     "choose",
+    "proof",
     "record",
     "between",
     "labelling",

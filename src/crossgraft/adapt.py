@@ -120,7 +120,7 @@ def _sides(job: Job, method: Method, rows: Rows) -> tuple[dict[str, Side], Rows,
     without = len(rows) == 0 and method.name != "objective"
     phases = []
     for text, parts in method.cycle:
-        objective = stated(method, text)
+        objective = stated(method, text) if method.name != "objective" else Objective.parse(text)
         kept = tuple(t for t in objective.terms if not (without and t.name == "ce" and t.domain == "target"))
         phases.append((Objective(kept), parts))
     sides = {"target": job.target}
@@ -172,7 +172,7 @@ def _check_method(
     for objective, _ in phases:
         for term in objective.active:
             row = row_of(term)
-            if (least := row.least) > min(batch, *(len(free) if d == "unlabelled" else batch for d in row.reads(term))):
+            if (least := row.least) > min([batch, *(len(free) for d in row.reads(term) if d == "unlabelled")]):
                 raise UsageError(
                     f"{term.key} compares the examples of a batch", f"give a batch_size of {least} or more"
                 )

@@ -24,8 +24,8 @@ OWN = {
 def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
     """The backbone of this name for the inputs of this domain.
 
-    name     auto (pictures: EfficientNet-Lite0 from an installed package; vectors: identity), cnn, cnn_bn, mlp, identity,
-             torchvision/NAME, or any model of timm: NAME, timm/NAME, hf_hub:USER/NAME
+    name     auto (pictures: EfficientNet-Lite0 from an installed package; vectors: identity), cnn, cnn_bn, mlp,
+             identity, torchvision/NAME, or any model of timm: NAME, timm/NAME, hf_hub:USER/NAME
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 
     Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights

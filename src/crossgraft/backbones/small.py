@@ -40,7 +40,7 @@ def rebuilt(name: str, preprocess: Preprocess | None, dim: int, state: Mapping[s
         raise CrossgraftError(f"the run holds no weights of backbone {name}", "run fit again, or copy the folder again")
     from crossgraft.backbones.weights import with_state
 
-    made = _cnn(preprocess, name) if preprocess is not None else _mlp(int(next(iter(state.values())).shape[1]))
+    made = _cnn(preprocess, name) if preprocess is not None else _mlp(int(state["first.weight"].shape[1]))
     return with_state(made, state, preprocess)
 
 

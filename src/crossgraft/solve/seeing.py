@@ -33,8 +33,8 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         strong = View(*outputs[f"{d}/strong"], b.labels) if b.strong is not None else None
         teacher = View(*net.taught(b.values), b.labels) if d in taught else None
         at = b.known["at"]
-        tables = {n: table[at] for n in TABLES if (table := getattr(net, f"table_{n}", None)) is not None}
-        rows = dict(b.known) | (tables if d == "unlabelled" else {})
+        named = TABLES if d == "unlabelled" else ()
+        rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
         made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows)
     return made
 
