@@ -89,15 +89,9 @@ METHODS = {row.name: row for row in (
         ),
     ),
     Method(
-        "adda", "adda_domain + adda_layers", _BOTH, citation="Tzeng et al., CVPR 2017",
-        phases=(("adda_domain", "domain"), ("adda_layers", "layers")),
-    ),
-    Method(
         "shot", "im + beta*centroid", ("unlabelled",), "f_s", {"beta": Number(0.3, 0.03, 3.0)},
         "Liang, Hu, Feng, ICML 2020", phases=(("im + beta*centroid", "layers"),),
     ),
-    Method("tent", "entropy", ("unlabelled",), citation="Wang et al., ICLR 2021", phases=(("entropy", "norm"),),
-           statistics="unlabelled"),
     Method("adabn", "0", ("unlabelled",), citation="Li et al., Pattern Recognition 80, 2018", statistics="unlabelled"),
     Method("iw", "ce(target) + odds(source)", _BOTH, citation="Bickel, Brueckner, Scheffer, ICML 2007"),
     Method("label_shift", "ce(target) + priors(source)", _BOTH, citation="Lipton, Wang, Smola, ICML 2018"),

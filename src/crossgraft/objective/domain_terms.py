@@ -77,18 +77,6 @@ def cdan(
     return ((w_s * on_source).sum() + (w_t * on_target).sum()) / 2
 
 
-def adda_domain(source: View, target: View, *, domain: Classifier) -> Float[Tensor, ""]:
-    """The domain cross-entropy of D alone: source features of the layers as they were, target features detached."""
-    assert source.teacher is not None
-    on_source, on_target = domain_losses(domain(source.teacher.features), domain(target.features.detach()))
-    return (on_source.mean() + on_target.mean()) / 2
-
-
-def adda_layers(target: View, *, domain: Classifier) -> Float[Tensor, ""]:
-    """-log D(f) of target rows with the source's label: what the target's layers minimise (Tzeng et al., CVPR 2017)."""
-    return F.softplus(-domain(target.features).float()).mean()
-
-
 def coral(source: View, target: View) -> Float[Tensor, ""]:
     """|C_s - C_t|_F^2 / (4 d^2), covariances with n - 1 (Sun and Saenko 2016)."""
     c_s, c_t = (v.features.float().T.cov() for v in (source, target))

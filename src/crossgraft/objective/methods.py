@@ -72,8 +72,6 @@ TERMS = {row.name: row for row in (
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e", partial(domain_terms.cdan, weighting="per_domain"), _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e_joint", partial(domain_terms.cdan, weighting="joint"), _PAIR, citation="Long et al. 2018", **_CDAN),
-    TermRow("adda_domain", domain_terms.adda_domain, _PAIR, heads=("domain",), teacher=True, through="features"),
-    TermRow("adda_layers", domain_terms.adda_layers, (_FREE,), heads=("domain",), through="features"),
     TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", citation="Sun 2016"),
     TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", citation="Long et al. 2015"),
     TermRow("entropy", self_terms.entropy, default=_FREE, citation="Grandvalet and Bengio 2004"),
