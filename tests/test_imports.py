@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 BESIDE = ["errors", "seeds", "progress", "tasks", "methods", "recipe"]
 ROAD = [
     "domains",
+    "asked",
     "backbones",
     "features",
     "prepare",
@@ -34,7 +35,7 @@ ROAD = [
     "adapt",
     "transfer",
 ]
-DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "printed"]
+DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "cli_options", "printed"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft import features
 from crossgraft.backbones.weights import state_revision
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure import validators
@@ -19,7 +18,7 @@ from crossgraft.methods import LABEL_FREE, METHODS, Method
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import domains_of, row_of, stated
 from crossgraft.objective.reach import reach
-from crossgraft.prepare import Job, Side, folds
+from crossgraft.prepare import Job, Side, held_tenth
 from crossgraft.progress import say
 from crossgraft.seeds import seed_for
 from crossgraft.solve.fitted import Fitted, frozen_features
@@ -73,7 +72,6 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
     own = replace(backbone, build=lambda: module)
     net = Net(own, {d: s.columns for d, s in sides.items()}, len(f_s.bias), seed=seed_for(seed, f"{use}/head"))
     net.set_head(f_s.weight, f_s.bias)
-    net.norm_apart = any(parts == "norm" for _, parts in phases)
     net.equip([o for o, _ in phases], {"unlabelled": len(free)}, seed_for(seed, f"{use}/equip"))
     learned = {
         "source": np.arange(0 if job.source is None else len(job.source.labels)),
@@ -128,8 +126,7 @@ def _sides(job: Job, method: Method, rows: Rows) -> tuple[dict[str, Side], Rows,
     if job.source is not None:
         sides["source"] = job.source
         columns = job.source.columns if len(rows) == 0 else np.union1d(columns, job.source.columns)
-    # It shares what was read: the same inputs, seen without their labels.
-    sides["unlabelled"] = Side(job.target.domain, columns, np.full(len(job.target.labels), -1), job.target.kept)
+    sides["unlabelled"] = job.target.over(columns)
     return sides, free, phases
 
 
@@ -200,14 +197,18 @@ def _weights(job: Job, f_s: Fitted, phases: Phases, free: Rows) -> dict[str, Flo
     if "priors" in names:
         from crossgraft.measure.priors import label_shift
 
-        n = len(source.labels)  # the tenth that f_s was stopped by, where there was one, is not fitted
-        held = folds(source.labels, job.recipe.seed, "source/held", most=10)[0] if n >= 500 else np.arange(n)
-        unlabelled = Side(job.target.domain, source.columns, job.target.labels, job.target.kept)
-        p_s, p_t = (np.exp(f_s.log_probabilities(s, at)) for s, at in ((source, held), (unlabelled, free)))
+        held, seen = _not_fitted(job, source), job.target.over(source.columns)
+        p_s, p_t = (np.exp(f_s.log_probabilities(s, at)) for s, at in ((source, held), (seen, free)))
         shift = label_shift(p_s, source.labels[held], p_t, resamples=0, seed=job.recipe.seed)
         found["priors"] = shift.weights[source.labels]
         job.warnings += [n for n in shift.notes if n not in job.warnings]
     return {k: (w / w.mean()).astype(np.float32) for k, w in found.items()}
+
+
+def _not_fitted(job: Job, source: Side) -> Rows:
+    """The tenth of the source that f_s was stopped by, not fitted to; all rows where there was none."""
+    held = held_tenth(source.labels, job.recipe.seed, "source")
+    return held if len(held) else np.arange(len(source.labels))
 
 
 def _relation(job: Job, f_s: Fitted, rows: Rows) -> Any:
@@ -215,9 +216,7 @@ def _relation(job: Job, f_s: Fitted, rows: Rows) -> Any:
     import torch
 
     assert job.source is not None
-    p = np.exp(
-        f_s.log_probabilities(Side(job.target.domain, job.source.columns, job.target.labels, job.target.kept), rows)
-    )
+    p = np.exp(f_s.log_probabilities(job.target.over(job.source.columns), rows))
     y, k = job.target.labels[rows], len(job.target.columns)
     table = np.stack([p[y == c].mean(0) if (y == c).any() else p.mean(0) for c in range(k)])
     return torch.from_numpy(table.astype(np.float32))
@@ -228,15 +227,11 @@ def label_free(job: Job, models: dict[str, Fitted]) -> Verdict:
     name = job.selection.partition(":")[2]
     free, source = job.target.unlabelled(), job.source
     assert source is not None
-    seen = Side(job.target.domain, source.columns, job.target.labels, job.target.kept)
-    n = len(source.labels)
-    held = folds(source.labels, job.recipe.seed, "source/held", most=10)[0] if n >= 500 else np.arange(n)
+    seen, held = job.target.over(source.columns), _not_fitted(job, source)
     for model, fitted in models.items():
-        p_t, p_s = np.exp(fitted.log_probabilities(seen, free)), np.exp(fitted.log_probabilities(source, held))
-        f_t, f = (
-            features.embed(fitted.backbone, s.pixels(fitted.backbone)[at]) for s, at in ((seen, free), (source, held))
-        )
-        job.validators[model] = validators.all_of(f, p_s, source.labels[held], f_t, p_t, seed=job.recipe.seed)
+        f, f_t = fitted.features(source, held), fitted.features(seen, free)
+        p, p_t = (np.exp(fitted.of_features(each, source.columns)) for each in (f, f_t))
+        job.validators[model] = validators.all_of(f, p, source.labels[held], f_t, p_t, seed=job.recipe.seed)
     if name not in LABEL_FREE or not job.recipe.guard:
         return Verdict("transfer", "It is what was asked for; nothing was compared.", ())
     scored = {m: v[name] for m, v in job.validators.items()}

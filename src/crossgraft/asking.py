@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from crossgraft.asked import name_of
 from crossgraft.between import see
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.labelling import LAMS, known_labels
 from crossgraft.measure.acquisition import Batch, next_batch
-from crossgraft.prepare import name_of
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Part, solve
 from crossgraft.solve.left_out import left_out

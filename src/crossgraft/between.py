@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft import backbones, features
+from crossgraft.asked import name_of
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain, Kind
@@ -16,7 +17,6 @@ from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
 from crossgraft.measure.divergence import Gap
 from crossgraft.measure.divergence import gap as gap_of_features
-from crossgraft.prepare import name_of
 
 SHOWN = 5  # most source-like and most target-like examples that are named
 

@@ -16,7 +16,7 @@ from crossgraft.domains.leaks import leaks
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.objective.algebra import Objective, ce
-from crossgraft.prepare import Side, folds
+from crossgraft.prepare import Side, held_tenth
 from crossgraft.recipe import Recipe
 from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted, descend, frozen_features, solve_source
@@ -132,9 +132,8 @@ def candidate(
 
 def _trained(nothing: Fitted, source: Side, recipe: Recipe) -> Fitted:
     """f_s as `fit` trains it; where there is enough, a tenth of the source stops the training."""
-    rows = np.arange(len(source.labels))
-    held = folds(source.labels, recipe.seed, "source/held", most=10)[0] if len(rows) >= 500 else rows[:0]
-    learning = np.setdiff1d(rows, held)
+    held = held_tenth(source.labels, recipe.seed, "source")
+    learning = np.setdiff1d(np.arange(len(source.labels)), held)
     settings = settings_for(recipe, "from_nothing", len(learning), nothing.backbone)
     return descend(
         nothing, {"source": (source, learning)}, ce("source"), "from_nothing", settings,

@@ -34,14 +34,14 @@ class HeldOut:
     log_probabilities: Float[np.ndarray, "n k"] | None = None
 
 
-def losses(model: Fitted, side: Side, rows: Rows) -> Losses:
-    """-log p(y_i|x_i) of these rows, nats."""
-    return of(model.log_probabilities(side, rows), side.labels[rows]).losses
-
-
 def of(log_p: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> HeldOut:
     """Held-out evidence from log-probabilities."""
     return HeldOut(-log_p[np.arange(len(labels)), labels], log_p)
+
+
+def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
+    """What a model says of rows that it has not learned from."""
+    return of(model.log_probabilities(side, rows), side.labels[rows])
 
 
 def judged_on(job: Job) -> Rows:
@@ -56,8 +56,7 @@ def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None) -> H
     comes with a convex solution; otherwise the folds are the same for every model, so that losses can be paired.
     """
     if job.selection == "target_val":
-        rows = judged_on(job)
-        return of((final or learn(job.rows, use)).log_probabilities(job.target, rows), job.target.labels[rows])
+        return judge(final or learn(job.rows, use), job.target, judged_on(job))
     if job.selection == "loo" and final is not None and final.point is not None:
         return HeldOut(final.point.losses)
     log_p = np.empty((len(job.rows), len(job.target.columns)))

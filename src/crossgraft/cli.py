@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from crossgraft import cli_evidence, cli_labels
+from crossgraft.cli_options import Column, Input, Json, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
@@ -23,15 +24,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130  # what typer makes of Ctrl-C
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that fit wrote.")]
-Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
 
 
 @app.command()
 def quickstart(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
     json_: Json = False,
 ) -> None:
@@ -53,7 +52,7 @@ def fit(
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="classify")] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, cnn, mlp, identity or a timm model.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Local weights of the backbone.")] = None,
+    weights: Weights = None,
     method: Annotated[str | None, typer.Option(help=f"auto, {', '.join(METHODS)}.")] = None,
     objective: Annotated[
         str | None, typer.Option(help="In place of a method: ce(target) + 0.3*ce(source) + 0.1*dann.")
@@ -82,7 +81,7 @@ def fit(
     class_weights: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
     mixup: Annotated[float | None, typer.Option(help="Alpha of mixup.")] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
-    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN", help="Column of the inputs.")] = None,
+    input_: Input = None,
     label: Column = None,
     split: Column = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default the next free one in runs/.")] = None,
@@ -137,7 +136,7 @@ def predict(
 def score(
     run: RunFolder,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A labelled domain.")],
-    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN")] = None,
+    input_: Input = None,
     label: Column = None,
     part: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
     json_: Json = False,
@@ -154,9 +153,9 @@ def gap(
     source: Annotated[str, typer.Option(help="One domain: folder, table, .npz or data set.")],
     target: Annotated[str, typer.Option(help="The other.")],
     backbone: Annotated[str, typer.Option(help="Whose features are compared.")] = "auto",
-    weights: Annotated[str | None, typer.Option(help="Local weights of the backbone.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN")] = None,
+    weights: Weights = None,
+    seed: Seed = 0,
+    input_: Input = None,
     label: Column = None,
     json_: Json = False,
 ) -> None:

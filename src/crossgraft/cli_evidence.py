@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
+from crossgraft.cli_options import Column, Input, Json, Seed, Weights
 from crossgraft.errors import UsageError
 from crossgraft.printed import answer, ranked
-
-Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
 def rank(
@@ -22,11 +20,11 @@ def rank(
     backbone: Annotated[
         str, typer.Option(help="Whose features the sources are measured by; cnn or mlp learn each source.")
     ] = "auto",
-    weights: Annotated[str | None, typer.Option(help="Local weights of the backbone.")] = None,
+    weights: Weights = None,
     shots: Annotated[int | None, typer.Option(help="Pretend that only N labels a class are known.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Seed = 0,
     source_steps: Annotated[int | None, typer.Option(help="Gradient steps on a source, for cnn and mlp.")] = None,
-    input_: Annotated[str | None, typer.Option("--input", metavar="COLUMN", help="Column of the inputs.")] = None,
+    input_: Input = None,
     label: Column = None,
     split: Column = None,
     json_: Json = False,

@@ -9,17 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from crossgraft.cli_options import Column, Input, Json, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.printed import answer
 
 Target = Annotated[str, typer.Option(help="The domain that matters: folder, table, .npz or data set.")]
 Source = Annotated[str | None, typer.Option(help="A domain with many labels.")]
 Backbone = Annotated[str, typer.Option(help="Whose frozen features the head sees.")]
-Weights = Annotated[str | None, typer.Option(help="Local weights of the backbone.")]
-Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
-Input = Annotated[str | None, typer.Option("--input", metavar="COLUMN", help="Column of the inputs.")]
-Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
 def doubt(

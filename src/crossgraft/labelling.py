@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from crossgraft.asked import name_of
 from crossgraft.between import Seen, see
 from crossgraft.domains.domain import Domain
 from crossgraft.errors import CrossgraftError
 from crossgraft.measure.doubt import Doubt
 from crossgraft.measure.doubt import doubt as doubt_of_outputs
-from crossgraft.prepare import name_of
 from crossgraft.solve.convex import Part
 from crossgraft.solve.left_out import left_out
 from crossgraft.solve.path import scaling

@@ -27,8 +27,8 @@ class Method:
     objective   terms, each with the name of a number or a number as its weight; ce(target) is left out without labels
     needs       domains that must have data; "unlabelled" is the target's inputs without labels
     starts_from "f_s" or "backbone"
-    phases      (objective, parts) in turn, where one objective for all parts is not enough; parts: all, layers, heads,
-                norm (affine weights of normalisation layers) or the name of a head
+    phases      (objective, parts) in turn, where one objective for all parts is not enough; parts: all, layers or
+                heads
     statistics  the domain whose BatchNorm statistics replace those of f_s before training
     """
 

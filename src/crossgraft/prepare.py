@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from crossgraft.recipe import Recipe
 from crossgraft.seeds import rng
 from crossgraft.tasks import Classify
 
+ENOUGH = 500  # examples of which a tenth can be held out
 VALIDATION = 20  # labelled validation examples from which they give the evidence, rather than folds
 
 
@@ -47,6 +47,10 @@ class Side:
     def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
         """A domain whose labels are among `classes`, as columns of the task's head."""
         return cls(domain, task.columns(classes), Classify(tuple(classes)).encode(domain.labels))
+
+    def over(self, columns: Int[np.ndarray, " k"]) -> Side:
+        """The same inputs, read once for both, with the softmax over other columns and without labels."""
+        return replace(self, columns=columns, labels=np.full(len(self.labels), -1))
 
     def rows(self, split: str) -> np.ndarray:
         """Indices of the labelled examples of a split."""
@@ -108,34 +112,9 @@ class Job:
         return self.source is not None and set(self.target.columns.tolist()) <= set(self.source.columns.tolist())
 
 
-def asked_for(
-    target: Any, source: Any, recipe: Any, resumed: Path | None, options: dict[str, Any]
-) -> tuple[Recipe, Any, list[Any]]:
-    """The recipe, and the target and sources as they were given: paths, or objects that a recipe can only name."""
-    many = isinstance(source, (list, set)) or (
-        isinstance(source, tuple) and all(isinstance(s, (str, Path)) for s in source)
-    )
-    sources = list(source) if many else [] if source is None else [source]
-    named: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
-    if target is not None:
-        named["target"] = name_of(target)
-    if sources:
-        named["source"] = tuple(map(name_of, sources))
-    if recipe is None and resumed is not None and target is None:
-        recipe = Path(resumed) / "recipe.toml"
-    asked = (
-        Recipe.read(Path(recipe), **named) if recipe is not None else Recipe.of(**named) if target is not None else None
-    )
-    if asked is None:
-        raise UsageError("no target is given", "name the domain that matters: --target PATH")
-    return asked, asked.target if target is None else target, sources or list(asked.source)
-
-
-def name_of(what: Any) -> str:
-    """What a recipe calls a domain: its path or name; arrays and the like by their type."""
-    if isinstance(what, (str, Path)):
-        return str(what)
-    return what.name if isinstance(what, Domain) else f"<{type(what).__name__}>"
+def held_tenth(labels: Int[np.ndarray, " n"], seed: int, use: str) -> Int[np.ndarray, " m"]:
+    """Rows that stop the training of a network from nothing: a tenth, none where there is not enough."""
+    return folds(labels, seed, f"{use}/held", most=10)[0] if len(labels) >= ENOUGH else np.arange(0)
 
 
 def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:

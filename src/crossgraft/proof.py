@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.choose import HeldOut
+from crossgraft.choose import HeldOut, Rows, held_out, judged_on
 from crossgraft.errors import CrossgraftError
 from crossgraft.measure.calibration import brier, ece, temperature
 from crossgraft.measure.compare import mcnemar, paired
 from crossgraft.measure.divergence import gap
+from crossgraft.measure.scores import mean_interval
 from crossgraft.measure.worth import labels_saved, learning_curve
-from crossgraft.prepare import Job, Side, folds
+from crossgraft.prepare import Job, Side
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Part, solve
 from crossgraft.solve.fitted import Fitted, frozen_features, solve_frozen
@@ -56,10 +57,9 @@ def _gap(job: Job, models: Mapping[str, Fitted]) -> dict[str, Any] | None:
     """Between source and target as the layers see them before they learn from the target."""
     if job.source is None:
         return None
-    before = models.get("source_only") or models.get("transfer")
-    backbone = job.backbone if job.backbone.pretrained or before is None else before.backbone
-    if not backbone.pretrained:
-        return None
+    if not job.backbone.pretrained and "source_only" not in models:
+        return None  # the only layers that are left have learned from the target
+    backbone = job.backbone if job.backbone.pretrained else models["source_only"].backbone
     sides = []
     for name, side in (("source", job.source), ("target", job.target)):
         drawn = np.sort(rng(job.recipe.seed, f"gap {name}").permutation(len(side.labels))[:GAP_ROWS])
@@ -77,7 +77,7 @@ def _paired(log_p: Mapping[str, LogP], labels: Int[np.ndarray, " n"], kept: str)
     table = []
     for name, each in log_p.items():
         if name != kept and len(labels) > 1:
-            accuracy = paired(hits[kept], hits[name])
+            accuracy = mean_interval(hits[kept] - hits[name], seed=0)
             entropy = paired(-log_p[kept][at, labels], -each[at, labels])
             row: dict[str, Any] = {"model": name}
             for score, found, p in (
@@ -97,7 +97,7 @@ def _calibration(
     It is never taken from the source, and not applied to the saved model.
     """
     side = job.target
-    rows = side.rows("val") if job.selection == "target_val" else job.rows
+    rows = judged_on(job)
     z = None if held is None else held.log_probabilities
     if z is None and model.point is not None and model.schedule == "frozen":
         z = _by_folds(job, model)
@@ -121,18 +121,17 @@ def _calibration(
     }
 
 
-def _by_folds(job: Job, model: Fitted) -> LogP:
+def _by_folds(job: Job, model: Fitted) -> LogP | None:
     """Held-out log-probabilities of a convex head at its own lambda and ridge."""
-    z = np.empty((len(job.rows), len(job.target.columns)))
     source = job.source if model.lam else None
-    for held in folds(job.target.labels[job.rows], job.recipe.seed, "folds"):
-        rest = job.rows[np.setdiff1d(np.arange(len(job.rows)), held)]
-        refit = solve_frozen(
-            model.backbone, job.target, rest, source, len(model.bias), job.recipe.seed,
+
+    def refit(rows: Rows, use: str) -> Fitted:
+        return solve_frozen(
+            model.backbone, job.target, rows, source, len(model.bias), job.recipe.seed,
             lam=model.lam or 0.0, ridge=model.ridge, judged=False,
         )  # fmt: skip
-        z[held] = refit.log_probabilities(job.target, job.rows[held])
-    return z
+
+    return held_out(job, refit, "calibration").log_probabilities
 
 
 def _labels_saved(job: Job, log_p: LogP, kept: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from crossgraft.asked import listed, name_of
 from crossgraft.backbones import load
 from crossgraft.candidates import MOST_SOURCE, MOST_TRAINING, Candidate, candidate, clock, source_side, target_side
 from crossgraft.domains import open_domain
@@ -21,7 +22,7 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.compare import paired
 from crossgraft.measure.ranking import h_score, leep_terms, logme, nce_terms
 from crossgraft.measure.scores import Score, mean_interval
-from crossgraft.prepare import Side, name_of
+from crossgraft.prepare import Side
 from crossgraft.progress import say
 from crossgraft.recipe import Recipe
 from crossgraft.run import finite
@@ -142,13 +143,10 @@ def chosen_without(losses: Float[np.ndarray, "L R n"]) -> Float[np.ndarray, " n"
 
 def _given(sources: Any, backbones: Sequence[str], source: Any, weights: str | None) -> dict[str, Any]:
     """The sources by name: arrays by their place, what comes twice as well. UsageError where some are ignored."""
-    many = isinstance(sources, (list, set)) or (
-        isinstance(sources, tuple) and all(isinstance(s, (str, Path, Domain)) for s in sources)
-    )
-    listed = list(sources) if many else [] if sources is None else [sources]
-    if bool(listed) == bool(backbones):
+    several = listed(sources)
+    if bool(several) == bool(backbones):
         raise UsageError(
-            "both sources and backbones are given" if listed else "nothing to rank is given",
+            "both sources and backbones are given" if several else "nothing to rank is given",
             "give --sources PATH..., or --backbones NAME... (perhaps with one --source beside them)",
         )
     if source is not None and not backbones:
@@ -156,7 +154,7 @@ def _given(sources: Any, backbones: Sequence[str], source: Any, weights: str | N
     if weights is not None and backbones:
         raise UsageError("weights belong to one backbone", "leave out --weights where backbones are compared")
     named: dict[str, Any] = {}
-    for i, what in enumerate([source] if source is not None else listed):
+    for i, what in enumerate([source] if source is not None else several):
         name = name_of(what) if isinstance(what, (str, Path, Domain)) else f"source {i + 1}"
         named[name if name not in named else f"{name} ({i + 1})"] = what
     return named

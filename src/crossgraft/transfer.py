@@ -20,12 +20,13 @@ import numpy as np
 
 from crossgraft import backbones
 from crossgraft.adapt import adapt, check, label_free, method_of
+from crossgraft.asked import asked_for
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judged_on, keep, of, schedule_for
+from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for
 from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
-from crossgraft.prepare import Job, Side, asked_for, folds, prepare
+from crossgraft.prepare import Job, Side, held_tenth, prepare
 from crossgraft.progress import say
 from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
@@ -114,9 +115,7 @@ class Steps:
     def _from_nothing(self, backbone: Backbone, name: str, side: Side, rows: Rows, use: str) -> Fitted:
         """A network that knows nothing learns one domain; where there is enough, a tenth of it stops the training."""
         start = nothing(backbone, len(self.job.task.classes))
-        held = (
-            folds(side.labels[rows], self.job.recipe.seed, f"{use}/held", most=10)[0] if len(rows) >= 500 else rows[:0]
-        )
+        held = held_tenth(side.labels[rows], self.job.recipe.seed, use)
         learning = rows[np.setdiff1d(np.arange(len(rows)), held)]
         history: list[dict[str, Any]] = []
         trained = self._descend(
@@ -170,8 +169,7 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
         f_s = steps.initialise()
     if job.covered:
         models["source_only"] = f_s
-        rows = judged_on(job)
-        evidence["source_only"] = of(f_s.log_probabilities(job.target, rows), job.target.labels[rows])
+        evidence["source_only"] = judge(f_s, job.target, judged_on(job))
     schedule = "frozen" if job.backbone.pretrained else "from_nothing"
     if job.method in ("joint", "finetune") and len(job.rows):
         with clock("2-4 graft, target, joint"):

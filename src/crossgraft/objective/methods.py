@@ -137,11 +137,6 @@ def domains_of(objective: Objective) -> tuple[str, ...]:
     return tuple(dict.fromkeys(d for t in objective.active for d in row_of(t).reads(t)))
 
 
-def rows_with(objective: Objective, what: str) -> list[TermRow]:
-    """The rows of its active terms that ask for something: a head, a table, a strong view, a teacher."""
-    return [row for t in objective.active if getattr(row := row_of(t), what)]
-
-
 def evaluate_terms(
     objective: Objective,
     views: Mapping[str, View],

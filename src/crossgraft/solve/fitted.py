@@ -45,12 +45,18 @@ class Fitted:
 
     def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n k"]:
         """log p(y|x) over the classes of a domain, for some of its rows."""
+        return self.of_features(self.features(side, rows), side.columns)
+
+    def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n D"]:
+        """What the head reads of some rows of a domain."""
         at = slice(None) if rows is None else rows
         if self.backbone.portable:
-            x = side.features(self.backbone)[at]
-        else:
-            x = features.embed(self.backbone, side.pixels(self.backbone)[at])
-        return log_softmax(x.astype(np.float64) @ self.weight[:, side.columns] + self.bias[side.columns])
+            return side.features(self.backbone)[at]
+        return features.embed(self.backbone, side.pixels(self.backbone)[at])
+
+    def of_features(self, x: Float[np.ndarray, "n D"], columns: Int[np.ndarray, " k"]) -> Float[np.ndarray, "n k"]:
+        """log p(y|x) over these columns, from what the head reads."""
+        return log_softmax(x.astype(np.float64) @ self.weight[:, columns] + self.bias[columns])
 
 
 def solve_frozen(

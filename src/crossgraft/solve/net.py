@@ -21,16 +21,13 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.errors import UsageError
 from crossgraft.objective import heads
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import row_of
 from crossgraft.objective.tables import TABLES
 from crossgraft.seeds import seed_for
-from crossgraft.solve.schedules import HEAD, NORM
+from crossgraft.solve.schedules import HEAD
 from crossgraft.tasks import MISSING
-
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 class Net(nn.Module):
@@ -80,7 +77,7 @@ class Net(nn.Module):
             self.register_buffer("shift", (-mean / std).view(1, -1, 1, 1), persistent=False)
         self.groups = frozenset(name for name, _ in backbone.groups)
         self.learning: frozenset[str] = self.groups | {HEAD}
-        self.heads, self.teacher, self.norm_apart = nn.ModuleDict(), (), False
+        self.heads, self.teacher = nn.ModuleDict(), ()
 
     def equip(self, objectives: Iterable[Objective], sizes: Mapping[str, int], seed: int) -> Net:
         """What terms need beside layers and classifier: heads, tables of pseudo-labels, the layers as they are now.
@@ -162,16 +159,6 @@ class Net(nn.Module):
             group = self.group_of(name)
             assert group is not None, f"parameter {name} of backbone {self.backbone.name} is in no layer group"
             parts[group].append(parameter)
-        if self.norm_apart:
-            norms = [m for m in self.layers.modules() if isinstance(m, NORMS)]
-            affine = [p for m in norms for p in m.parameters(recurse=False)]
-            if not affine:
-                raise UsageError(
-                    f"backbone {self.backbone.name} has no normalisation layers to adapt",
-                    "use cnn_bn, or another method",
-                )
-            apart = {id(p) for p in affine}
-            parts = {g: [p for p in own if id(p) not in apart] for g, own in parts.items()} | {NORM: affine}
         return parts | {HEAD: list(self.linear.parameters())} | {n: list(h.parameters()) for n, h in self.heads.items()}
 
     def learn(self, parts: Collection[str]) -> Net:

@@ -10,12 +10,12 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.errors import UsageError, nearest
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.heads import HEADS
-from crossgraft.objective.methods import rows_with
+from crossgraft.objective.methods import row_of
 
 if TYPE_CHECKING:
     from crossgraft.solve.settings import Settings
 
-HEAD, NORM = "head", "norm"
+HEAD = "head"
 DECAY = 1 / 2.6  # rate of a layer group over that of the next one towards the output (Howard and Ruder, ACL 2018)
 LOWEST = 0.01  # rate of the first group over the head's, however many groups there are
 SCHEDULES = ("frozen", "lp_ft", "gradual", "full", "from_nothing")
@@ -99,13 +99,13 @@ def cycle(phases: Sequence[tuple[Objective, str]], rates: Mapping[str, float], s
     rates  multiples of the learning rate of the layer groups and the classifier; other heads learn at 1
 
     all: layers, classifier and the heads of the phase's terms; layers: the layer groups; heads: the classifier and the
-    terms' heads; norm: affine weights of normalisation layers; else the name of one head.
+    terms' heads.
     """
     made = []
     for objective, parts in phases:
-        own = {name: 1.0 for row in rows_with(objective, "heads") for name in row.heads if name in HEADS}
+        own = {name: 1.0 for t in objective.active for name in row_of(t).heads if name in HEADS}
         layers = {name: rate for name, rate in rates.items() if name != HEAD}
         head = {HEAD: rates[HEAD]}
-        chosen = {"all": layers | head | own, "layers": layers, "heads": head | own}.get(parts, {parts: 1.0})
+        chosen = {"all": layers | head | own, "layers": layers, "heads": head | own}[parts]
         made.append(Phase(objective, chosen))
     return [Stage("adapt", tuple(made), steps)]

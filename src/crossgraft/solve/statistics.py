@@ -27,13 +27,11 @@ def estimate(net: Net, values: np.ndarray[Any, Any], batch_size: int = 256) -> N
     for m in norms:
         m.reset_running_stats()
         m.momentum, m.training = None, True  # None: the mean over all batches
-    whole = len(values) - len(values) % batch_size or len(
-        values
-    )  # a last small batch would weigh as much as the others
+    # A last small batch would weigh as much as the others.
+    whole = len(values) - len(values) % batch_size or len(values)
     with torch.no_grad():
         for i in range(0, whole, batch_size):
-            net.features(
-                torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size])).to(net.linear.weight.device)
-            )
+            batch = torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size]))
+            net.features(batch.to(net.linear.weight.device))
     for m, momentum in zip(norms, momenta, strict=True):
         m.momentum, m.training = momentum, False

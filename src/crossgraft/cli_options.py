@@ -1,0 +1,13 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
+Input = Annotated[str | None, typer.Option("--input", metavar="COLUMN", help="Column of the inputs.")]
+Weights = Annotated[str | None, typer.Option(help="Local weights of the backbone.")]
+Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
