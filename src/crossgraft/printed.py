@@ -63,7 +63,7 @@ def worth(result: dict[str, Any]) -> Iterable[str]:
         span = f"[{jsd['low']:.3f}, {jsd['high']:.3f}]"
         yield f"gap: source and target at least {jsd['value']:.3f} nats apart {span}, p = {gap['p_value']:.2g}"
     if saved := result.get("labels_saved"):
-        yield f"labels: {saved['why']} Without: {saved['without']}."
+        yield f"labels: {saved['why']} Without: {saved['without']}, both on {saved['n']:,} test examples."
     if cal := result.get("calibration"):
         before, after = cal["before"], cal["after"]
         change = f"cross-entropy {before['cross_entropy']:.3f} to {after['cross_entropy']:.3f} nats"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -66,6 +67,9 @@ def record(
     if len(test):
         _predictions(run, job, task, test, log_p[verdict.kept])
     train_model = models.get("transfer", kept)
+    began = time.perf_counter()
+    proven = proof(job, models, evidence, verdict.kept, log_p)
+    seconds = {**seconds, "proof": time.perf_counter() - began}
     result = {
         "run": str(run.folder),
         "name": run.folder.name,
@@ -100,7 +104,7 @@ def record(
         "guard": _guard(evidence, verdict),
         "validators": job.validators,
         "path": _path(train_model),
-        **proof(job, models, evidence, verdict.kept, log_p),
+        **proven,
         "skipped": [
             {"domain": side.domain.name, "name": s.name, "reason": s.reason}
             for side in (job.target, job.source)
@@ -109,7 +113,7 @@ def record(
         ],
         "leaks": [{"train": x.train, "test": x.test, "kind": x.kind, "distance": x.distance} for x in job.leaks],
         "warnings": job.warnings,
-        "seconds": dict(seconds),
+        "seconds": seconds,
         "versions": {p: version(p) for p in PACKAGES if _installed(p)},
         "command": command,
         "seed": job.recipe.seed,

@@ -38,6 +38,7 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
         "gap": (signed(interval(gap.get("jsd")), 1.0, plus=""), number(gap.get("p_value"))) if "jsd" in gap else None,
         "saved": str(saved.get("why") or ""),
         "without": str(saved.get("without") or ""),
+        "judged": number(saved.get("n")),
         "curve": curve_figure(drawn, "labels") if drawn else None,
         "temperature": number(heat.get("temperature")),
         "heat": [(name, *(number(part(heat, at).get(key)) for at in ("before", "after"))) for name, key in CALIBRATED]
@@ -56,7 +57,7 @@ def signed(found: Interval | None, unit: float, plus: str = "+") -> tuple[str, s
         return "–", ""
     digits = 1 if unit == 100 else 3
     value, *ends = ("?" if x is None else f"{unit * x:{plus}.{digits}f}" for x in (found.value, found.low, found.high))
-    return value, f"[{', '.join(ends)}]"
+    return value.replace("-", "−"), f"[{', '.join(ends)}]".replace("-", "−")
 
 
 @dataclass(frozen=True)
