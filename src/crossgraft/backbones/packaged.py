@@ -61,7 +61,8 @@ def _source_head(path: Path) -> SourceHead:
     from timm.data.imagenet_info import ImageNetInfo
 
     weight, bias = list(read_state(path).values())[-2:]
-    return head_of(weight, bias, tuple(ImageNetInfo().index_to_description(k) for k in range(len(bias))))
+    named = ImageNetInfo()  # reads its files when it is made
+    return head_of(weight, bias, tuple(named.index_to_description(k) for k in range(len(bias))))
 
 
 def head_of(weight: Tensor, bias: Tensor, classes: tuple[str, ...]) -> SourceHead:
