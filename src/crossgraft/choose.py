@@ -1,4 +1,4 @@
-"""Which schedule, and which model to keep: by held-out evidence, never by test labels."""
+"""Which schedule, which lambda, and which model to keep: by held-out evidence, never by test labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from jaxtyping import Float, Int
 
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.prepare import Job, Side, folds
+from crossgraft.progress import say
 from crossgraft.solve.fitted import Fitted
 
 Rows = Int[np.ndarray, " n"]
 Losses = Float[np.ndarray, " n"]
 Learn = Callable[[Rows, str], Fitted]
 FEW = 2  # labels in the smallest class below which a fold holds a whole class out
+SEARCH_FOLDS = 3  # of a search over lambda: its price is so many trainings for each lambda
+AROUND = (0.1, 0.3, 1.0, 3.0)  # lambdas of a search, times that of the frozen path; 0 is always among them
 # At a tie: no transfer before transfer, and what has seen the target's labels before what has not.
 SIMPLEST_FIRST = ("target_only", "transfer", "source_only")
 # A model that has never seen a label of the target is kept where it is better beyond noise, not at a lucky draw.
@@ -49,18 +52,19 @@ def judged_on(job: Job) -> Rows:
     return job.target.rows("val") if job.selection == "target_val" else job.rows
 
 
-def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None) -> HeldOut:
+def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None, most: int = 5) -> HeldOut:
     """What a model says of each row of `judged_on` without having learned from it.
 
     `learn(rows, use)` trains on target rows; `final`, where there is one, was trained on all of them. Leave-one-out
-    comes with a convex solution; otherwise the folds are the same for every model, so that losses can be paired.
+    comes with a convex solution; otherwise the folds, at `most` so many, are the same for every model, so that losses
+    can be paired.
     """
     if job.selection == "target_val":
         return judge(final or learn(job.rows, use), job.target, judged_on(job))
     if job.selection == "loo" and final is not None and final.point is not None:
         return HeldOut(final.point.losses)
     log_p = np.empty((len(job.rows), len(job.target.columns)))
-    for i, held in enumerate(folds(job.target.labels[job.rows], job.recipe.seed, "folds")):
+    for i, held in enumerate(folds(job.target.labels[job.rows], job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(len(job.rows)), held)
         log_p[held] = learn(job.rows[rest], f"{use}/fold{i}").log_probabilities(job.target, job.rows[held])
     return of(log_p, job.target.labels[job.rows])
@@ -78,8 +82,7 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
         return "frozen", None
     if asked != "auto":
         return asked, None
-    smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())
-    if smallest < FEW and not job.covered and job.selection != "target_val":
+    if (smallest := too_few(job)) is not None:
         job.warnings.append(
             f"schedule auto took frozen: with {smallest} labels in the smallest class nothing can be held out"
         )
@@ -88,6 +91,47 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
     judged = {schedule: held.losses for schedule, held in tried.items()}
     kept = guard(judged, simplest_first=("frozen", "lp_ft") if job.backbone.pretrained else ("lp_ft", "frozen")).kept
     return kept, tried[kept]
+
+
+def too_few(job: Job) -> int | None:
+    """Labels in the smallest class where they are too few to hold any out, else None."""
+    smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())
+    return smallest if smallest < FEW and not job.covered and job.selection != "target_val" else None
+
+
+def search_lam(job: Job, at: Callable[[float], Learn], frozen: float, schedule: str) -> float:
+    """Lambda by cross-validation of the schedule itself, on a grid around the frozen path's.
+
+    at      how to train with a lambda
+    frozen  the lambda of the frozen path
+
+    Of the lambdas whose held-out losses are within one standard error (of the paired difference) of the least, the one
+    nearest to the frozen path's; 0 only where it is alone. Each lambda costs three trainings, or one where a validation
+    part judges; a resumed run does not repeat those that are done.
+    """
+    if schedule in job.searched:
+        return float(job.searched[schedule]["chosen"])
+    if (smallest := too_few(job)) is not None:
+        job.warnings.append(
+            f"lambda was not searched for: with {smallest} labels in the smallest class nothing can be held out"
+        )
+        return frozen
+    lams = [0.0, *(float(f"{(frozen or 1.0) * factor:.2g}") for factor in AROUND)]
+    say(f"search for lambda around {frozen:g} with schedule {schedule}")
+    losses = np.stack(
+        [held_out(job, at(lam), f"{schedule}/lam_{lam:g}", most=SEARCH_FOLDS).losses for lam in lams]
+    )  # fmt: skip
+    worse = losses - losses[int(losses.mean(1).argmin())]
+    n = losses.shape[1]
+    error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(lams))
+    far = [abs(np.log(lam / (frozen or 1.0))) if lam else np.inf for lam in lams]
+    found = min(np.flatnonzero(worse.mean(1) <= error).tolist(), key=lambda i: (far[i], losses[i].mean()))
+    rows = [
+        {"lam": lam, "cross_entropy": float(loss), "difference": float(d), "standard_error": float(e)}
+        for lam, loss, d, e in zip(lams, losses.mean(1), worse.mean(1), error, strict=True)
+    ]
+    job.searched[schedule] = {"lams": rows, "frozen": frozen, "chosen": lams[found], "n": n}
+    return lams[found]
 
 
 def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut]) -> Verdict:

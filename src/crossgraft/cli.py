@@ -58,7 +58,9 @@ def fit(
         str | None, typer.Option(help="In place of a method: ce(target) + 0.3*ce(source) + 0.1*dann.")
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="auto, frozen, lp_ft, gradual or full.")] = None,
-    lam: Annotated[str | None, typer.Option(help="Weight of the source's cross-entropy: a number or auto.")] = None,
+    lam: Annotated[
+        str | None, typer.Option(help="Weight of the source's cross-entropy: a number, auto or search.")
+    ] = None,
     ridge: Annotated[str | None, typer.Option(help="Ridge of the convex head: a number or auto.")] = None,
     shots: Annotated[
         int | None, typer.Option(help="Pretend that only N labels a class are known; the rest is test data.")
@@ -93,7 +95,7 @@ def fit(
     del given["recipe"], given["json_"], given["input_"], given["out"], given["resume"]
     options: dict[str, Any] = {k: v for k, v in given.items() if v is not None} | ({"input": input_} if input_ else {})
     for name in ("lam", "ridge"):
-        if name in options and options[name] != "auto":
+        if name in options and options[name] not in ("auto", "search"):
             options[name] = _number(name, options[name])
     _fit(json_, recipe=recipe, out=out, resume=resume, **options)
 
@@ -184,7 +186,9 @@ def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"--{name} is {text!r}", "give a number of zero or more, or auto") from None
+        raise UsageError(
+            f"--{name} is {text!r}", "give a number of zero or more, or auto" + (", or search" if name == "lam" else "")
+        ) from None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -100,6 +100,7 @@ class Job:
     selection: str
     term_values: dict[str, float] = field(default_factory=dict)
     validators: dict[str, dict[str, float]] = field(default_factory=dict)
+    searched: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def rows(self) -> Int[np.ndarray, " n"]:

@@ -41,7 +41,11 @@ class Recipe(BaseModel):
     schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full"] = Field(
         "auto", description="which layers learn, and when"
     )
-    lam: float | Literal["auto"] = Field("auto", description="weight of the source's cross-entropy")
+    lam: float | Literal["auto", "search"] = Field(
+        "auto",
+        description="weight of the source's cross-entropy; auto: by the frozen path; search: by cross-validation of "
+        "the schedule itself, which costs 15 more trainings",
+    )
     ridge: float | Literal["auto"] = Field(
         "auto", description="ridge of the convex head, for features of mean squared norm 1"
     )

@@ -104,6 +104,7 @@ def record(
         "guard": _guard(evidence, verdict),
         "validators": job.validators,
         "path": _path(train_model),
+        "lam_search": job.searched.get(schedule),
         **proven,
         "skipped": [
             {"domain": side.domain.name, "name": s.name, "reason": s.reason}

@@ -22,7 +22,7 @@ from crossgraft import backbones
 from crossgraft.adapt import adapt, check, label_free, method_of
 from crossgraft.asked import asked_for
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for
+from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for, search_lam
 from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
@@ -30,7 +30,7 @@ from crossgraft.prepare import Job, Side, held_tenth, prepare
 from crossgraft.progress import say
 from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
-from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, solve_frozen, solve_source
+from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
 
 
 @dataclass(eq=False)
@@ -65,7 +65,7 @@ class Steps:
         recipe, target, n_columns = self.job.recipe, self.job.target, len(self.job.task.classes)
         key = (f_s.backbone.revision, source is not None)
         if key not in self.solved:
-            lam = 0.0 if self.job.method == "finetune" else None if recipe.lam == "auto" else recipe.lam
+            lam = 0.0 if self.job.method == "finetune" else recipe.lam if isinstance(recipe.lam, float) else None
             ridge = None if recipe.ridge == "auto" else recipe.ridge
             self.solved[key] = solve_frozen(
                 f_s.backbone, target, self.job.rows, source, n_columns, recipe.seed, lam=lam, ridge=ridge
@@ -80,14 +80,19 @@ class Steps:
             return replace(solved, weight=f_s.weight, bias=f_s.bias)
         return solved
 
-    def transfer(self, f_s: Fitted, rows: Rows, schedule: str, use: str, source: Side | None) -> Fitted:
+    def transfer(
+        self, f_s: Fitted, rows: Rows, schedule: str, use: str, source: Side | None, lam: float | None = None
+    ) -> Fitted:
         """Steps 2 to 4 on these target rows: the layers that the schedule names learn CE(target) + lam * CE(source)."""
         job = self.job
         start = self.graft(f_s, rows, schedule, source)
-        if schedule != "frozen" and job.recipe.lam == "auto":
-            start = for_moving_layers(start)
+        if schedule != "frozen" and not isinstance(job.recipe.lam, float):
+            start = for_moving_layers(start) if lam is None else with_lam(start, lam)
+            if job.recipe.lam == "search" and lam is None and source is not None and job.method == "joint":
+                at: Callable[[float], Learn] = lambda x: lambda r, u: self.transfer(f_s, r, schedule, u, source, x)  # noqa: E731
+                start = with_lam(start, search_lam(job, at, start.lam or 0.0, schedule))
         if "/" not in use:  # folds say nothing new
-            whole = source is not None and job.recipe.lam == "auto" and job.method == "joint"
+            whole = source is not None and not isinstance(job.recipe.lam, float) and job.method == "joint"
             self._check(ce("target") + ce("source") if whole else start.objective, source, rows, schedule)
         if schedule == "frozen":
             return start
@@ -153,11 +158,6 @@ class Steps:
         """Rows whose cross-entropy stops a training on the target early: those that the selection names."""
         part = {"oracle": "test", "target_val": "val"}.get(self.job.selection)
         return self.job.target.rows(part) if part else None
-
-
-def nothing(backbone: Backbone, n_columns: int) -> Fitted:
-    """A backbone before any head has learned."""
-    return Fitted(backbone, np.zeros((backbone.dim, n_columns)), np.zeros(n_columns), Objective(), "none")
 
 
 def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]]) -> Outcome:

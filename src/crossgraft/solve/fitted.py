@@ -59,6 +59,11 @@ class Fitted:
         return log_softmax(x.astype(np.float64) @ self.weight[:, columns] + self.bias[columns])
 
 
+def nothing(backbone: Backbone, n_columns: int) -> Fitted:
+    """A backbone before any head has learned."""
+    return Fitted(backbone, np.zeros((backbone.dim, n_columns)), np.zeros(n_columns), Objective(), "none")
+
+
 def solve_frozen(
     backbone: Backbone,
     target: Side,
@@ -126,7 +131,11 @@ def for_moving_layers(start: Fitted) -> Fitted:
     """A frozen solution as the start of layers that move: its lambda, where the source counts, within MOVING_LAMS."""
     if not start.lam:
         return start
-    lam = float(np.clip(start.lam, *MOVING_LAMS))
+    return with_lam(start, float(np.clip(start.lam, *MOVING_LAMS)))
+
+
+def with_lam(start: Fitted, lam: float) -> Fitted:
+    """The same start, for an objective of another lambda."""
     return replace(start, lam=lam, objective=ce("target") + lam * ce("source"))
 
 
