@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Colours that stand for the style sheet's variables, so that one figure serves light and dark.
@@ -54,10 +55,10 @@ def draw(name: str, about: str, width: int, height: int, paint: Callable[[Figure
         warnings.simplefilter("ignore")  # letters that matplotlib's font lacks are the browser's to draw
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         paint(figure)
         page = StringIO()
-        figure.savefig(page, format="svg", metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(page, metadata={"Date": None})  # savefig would draw it twice
     return Markup(_inline(page.getvalue(), name, about, width))
 
 
