@@ -15,18 +15,19 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.weights import state_revision
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.prepare import Side
-from crossgraft.seeds import rng, seed_for
-from crossgraft.solve.convex import Part, solve
-from crossgraft.solve.path import Path, Point, path, scaling
+from crossgraft.seeds import seed_for
+from crossgraft.solve.convex import Part
+from crossgraft.solve.joint import even_lam, solve_alone, solve_joint
+from crossgraft.solve.path import Path, Point, scaling
 from crossgraft.tasks import log_softmax
+
+__all__ = ["Fitted", "descend", "even_lam", "for_moving_layers", "frozen_features", "solve_frozen", "solve_source"]
 
 if TYPE_CHECKING:
     from crossgraft.solve.settings import Settings
 
-PATH_ROWS = 2000  # source examples that choosing lambda looks at
 # Frozen features say little about lambda for layers that move. By digits of seeds 100 to 102, 1 to 5 labels a class.
 MOVING_LAMS = (0.3, 3.0)
-SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
 
 
 @dataclass(eq=False)
@@ -87,44 +88,14 @@ def solve_frozen(
     x, y = frozen_features(backbone, target)[rows], target.columns[target.labels[rows]]
     x_source = None if source is None or lam == 0 else frozen_features(backbone, source)
     scale = scaling(x) if x_source is None else scaling(x, x_source)
-    part = Part(scale.apply(x), y, target.columns)
-    every = few = None
+    part, beside = Part(scale.apply(x), y, target.columns), None
     if source is not None and x_source is not None:
-        every = few = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
-        if len(x_source) > PATH_ROWS:
-            drawn = np.sort(rng(seed, "path").permutation(len(x_source))[:PATH_ROWS])
-            few = Part(every.x[drawn], every.y[drawn], every.columns)
-    solved = point = None
-    if judged or lam is None or ridge is None:
-        lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
-        solved = path(part, few, n_columns, lams=lams, ridges=None if ridge is None else np.array([ridge]))
-        point = solved.choose(lam=even_lam(solved))
-        lam, ridge = point.lam, point.ridge
-    assert ridge is not None
-    if point is not None and few is every:
-        head = point.head
-    else:
-        parts = [part] if every is None or not lam else [part, replace(every, weight=lam)]
-        head = solve(parts, n_columns, ridge=ridge)
-    head = scale.fold(head)
+        beside = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
+    found = solve_joint(part, beside, n_columns, seed, lam=lam, ridge=ridge, judged=judged)
+    head, lam = scale.fold(found.head), found.lam if beside is not None else lam
     lam = lam if source is not None else None
     objective = ce("target") if lam is None else ce("target") + lam * ce("source")
-    return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, ridge, solved, point)
-
-
-def even_lam(solved: Path) -> float:
-    """The lambda nearest to 1 whose leave-one-out losses, at its best ridge, are within a standard error of the best's.
-
-    The error is that of the mean paired difference. At 1 both domains weigh the same: few labels hardly tell one lambda
-    from another, and both ends of the path do harm where their lead is luck. 0 only where no lambda above it is near.
-    """
-    at = solved.losses.mean(2).argmin(1)
-    losses = solved.losses[np.arange(len(at)), at]
-    worse = losses - losses[int(losses.mean(1).argmin())]
-    n = losses.shape[1]
-    error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(at))
-    near = solved.lams[(worse.mean(1) <= error) & (solved.lams > 0)]
-    return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
+    return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, found.ridge, found.path, found.point)
 
 
 def for_moving_layers(start: Fitted) -> Fitted:
@@ -143,16 +114,7 @@ def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) ->
     """The source's own head on frozen features; its ridge by the cross-entropy of a fifth of the source held out."""
     x, y = frozen_features(backbone, source), source.columns[source.labels]
     scale = scaling(x)
-    order = rng(seed, "source_head").permutation(len(y))
-    held, rest = np.split(order, [len(y) // 5])
-
-    def held_out(ridge: float) -> float:
-        head = scale.fold(solve([Part(scale.apply(x[rest]), y[rest], source.columns)], n_columns, ridge=ridge))
-        fitted = Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
-        return float(-fitted.log_probabilities(source, held)[np.arange(len(held)), source.labels[held]].mean())
-
-    ridge = min(SOURCE_RIDGES, key=held_out) if len(held) else SOURCE_RIDGES[len(SOURCE_RIDGES) // 2]
-    head = scale.fold(solve([Part(scale.apply(x), y, source.columns)], n_columns, ridge=ridge))
+    head = scale.fold(solve_alone(Part(scale.apply(x), y, source.columns), n_columns, seed).head)
     return Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
 
 

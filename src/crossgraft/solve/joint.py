@@ -1,0 +1,104 @@
+"""The joint head on features that stand still: lambda and ridge by the leave-one-out cross-entropy of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from crossgraft.seeds import rng
+from crossgraft.solve.convex import Head, Part, solve
+from crossgraft.solve.path import Path, Point, path
+from crossgraft.tasks import log_softmax
+
+PATH_ROWS = 2000  # source examples that choosing lambda looks at
+SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """A head for the features it was solved on, at the lambda and ridge that the path chose."""
+
+    head: Head
+    lam: float | None
+    ridge: float
+    path: Path | None = None
+    point: Point | None = None
+
+
+def solve_joint(
+    target: Part,
+    source: Part | None,
+    n_columns: int,
+    seed: int,
+    *,
+    lam: float | None = None,
+    ridge: float | None = None,
+    prior: Head | None = None,
+    judged: bool = True,
+) -> Joint:
+    """Minimise CE_target + lam CE_source + ridge/2 |W - W0|^2 at the lambda and ridge of the best path.
+
+    lam, ridge  hold one of them; None takes it from the path
+    prior       W0, by default zero
+    judged      whether leave-one-out is wanted where both are held
+
+    Features have mean squared norm 1 (`scaling`). The path reads at most 2,000 source rows drawn by `seed`: their mean
+    stands for that of all, which the head is solved from.
+    """
+    few = source
+    if source is not None and len(source.x) > PATH_ROWS:
+        drawn = np.sort(rng(seed, "path").permutation(len(source.x))[:PATH_ROWS])
+        weights = None if source.sample_weight is None else source.sample_weight[drawn]
+        few = replace(source, x=source.x[drawn], y=source.y[drawn], sample_weight=weights)
+    solved = point = None
+    if judged or lam is None or ridge is None:
+        lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
+        ridges = None if ridge is None else np.array([ridge])
+        solved = path(target, few, n_columns, lams=lams, ridges=ridges, prior=prior)
+        point = solved.choose(lam=even_lam(solved))
+        lam, ridge = point.lam, point.ridge
+    assert ridge is not None
+    if point is not None and few is source:
+        head = point.head
+    else:
+        parts = [target] if source is None or not lam else [target, replace(source, weight=lam)]
+        head = solve(parts, n_columns, ridge=ridge, prior=prior)
+    return Joint(head, lam if source is not None else None, ridge, solved, point)
+
+
+def even_lam(solved: Path) -> float:
+    """The lambda nearest to 1 whose leave-one-out losses, at its best ridge, are within a standard error of the best's.
+
+    The error is that of the mean paired difference. At 1 both domains weigh the same: few labels hardly tell one lambda
+    from another, and both ends of the path do harm where their lead is luck. 0 only where no lambda above it is near.
+    """
+    at = solved.losses.mean(2).argmin(1)
+    losses = solved.losses[np.arange(len(at)), at]
+    worse = losses - losses[int(losses.mean(1).argmin())]
+    n = losses.shape[1]
+    error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(at))
+    near = solved.lams[(worse.mean(1) <= error) & (solved.lams > 0)]
+    return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
+
+
+def solve_alone(part: Part, n_columns: int, seed: int, *, prior: Head | None = None) -> Joint:
+    """One domain's own head; its ridge by the cross-entropy of a fifth of the rows held out."""
+    order = rng(seed, "source_head").permutation(len(part.y))
+    held, rest = np.split(order, [len(order) // 5])
+
+    def at(rows: np.ndarray) -> Part:
+        weights = None if part.sample_weight is None else part.sample_weight[rows]
+        return replace(part, x=part.x[rows], y=part.y[rows], sample_weight=weights)
+
+    def held_out(ridge: float) -> float:
+        head = solve([at(rest)], n_columns, ridge=ridge, prior=prior)
+        log_p = log_softmax((part.x[held] @ head.weight + head.bias)[:, part.columns])
+        place = np.searchsorted(part.columns, part.y[held], sorter=np.argsort(part.columns))
+        losses = -log_p[np.arange(len(held)), np.argsort(part.columns)[place]]
+        return float(
+            losses.mean() if part.sample_weight is None else np.average(losses, weights=part.sample_weight[held])
+        )
+
+    ridge = min(SOURCE_RIDGES, key=held_out) if len(held) else SOURCE_RIDGES[len(SOURCE_RIDGES) // 2]
+    return Joint(solve([part], n_columns, ridge=ridge, prior=prior), None, ridge)
