@@ -8,6 +8,9 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
-Input = Annotated[str | None, typer.Option("--input", metavar="COLUMN", help="Column of the inputs.")]
+Input = Annotated[
+    str | None,
+    typer.Option("--input", "--text", metavar="COLUMN", help="Column of files, numbers or texts (first+second)."),
+]
 Weights = Annotated[str | None, typer.Option(help="Local weights of the backbone.")]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]

@@ -13,6 +13,7 @@ __all__ = ["Domain", "Unreadable", "open_domain"]
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 HDF5 = (".h5", ".hdf5")
+TEXTS = (".txt", ".text")
 
 
 def open_domain(
@@ -21,10 +22,11 @@ def open_domain(
     """A Domain from anything that holds examples; `name` is what messages call it.
 
     what    a Domain (as it is); a folder of class folders, with or without split folders above; a folder of pictures
-            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx arrays; arrays X, (X, y) or
-            (X, y, split), or a dict of them; a DataFrame; a `datasets.Dataset` or `DatasetDict`; a map-style torch data
+            (unlabelled); a folder of text files, one class each, an example a line; a .txt file, or a list of str
+            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table of texts, files or numbers; .npz, HDF5 or idx
+            arrays; arrays X, (X, y) or (X, y, split), or a dict of them, X may be texts; a DataFrame; a `datasets.Dataset` or `DatasetDict`; a map-style torch data
             set of (input, label); "mnist5000" or "sklearn-digits"; a name that the `datasets` library knows
-    input, label, split   columns of a table, or of a `datasets` data set
+    input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
 
@@ -48,6 +50,8 @@ def open_domain(
         from crossgraft.domains.files import dict_domain
 
         return dict_domain(what, name)
+    if isinstance(what, list) and what and all(isinstance(text, str) for text in what):
+        what = (what, None)
     if hasattr(what, "shape") and hasattr(what, "dtype"):
         what = (what, None)
     if isinstance(what, tuple) and len(what) in (2, 3):
@@ -68,8 +72,9 @@ def _open_path(text: str, name: str, input: str | None, label: str | None, split
     path = Path(text).expanduser()
     if os.path.isdir(path):
         from crossgraft.domains.folders import folder_domain
+        from crossgraft.domains.texts import holds_texts, text_folder
 
-        return folder_domain(path, name)
+        return text_folder(path, name) if holds_texts(path) else folder_domain(path, name)
     if os.path.isfile(path):
         return _open_file(path, name, input, label, split)
     from crossgraft.domains.packaged import PACKAGED
@@ -95,6 +100,10 @@ def _open_file(path: Path, name: str, input: str | None, label: str | None, spli
         return table_domain(path, name, input=input, label=label, split=split)
     from crossgraft.domains import files, folders
 
+    if suffix in TEXTS:
+        from crossgraft.domains.texts import text_file
+
+        return text_file(path, name)
     if suffix == ".npz":
         return files.npz_domain(path, name)
     if suffix in HDF5:

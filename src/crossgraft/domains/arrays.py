@@ -14,6 +14,7 @@ from crossgraft.domains.digest import array_digest
 from crossgraft.domains.domain import Domain, Kind
 from crossgraft.domains.labels import labels, splits, unique_names
 from crossgraft.domains.pictures import from_array, white_of
+from crossgraft.domains.texts import is_texts, text_domain
 from crossgraft.errors import CrossgraftError, Skipped
 
 
@@ -35,6 +36,11 @@ def array_domain(
     ['a', None]
     """
     values = as_array(inputs)
+    if is_texts(values):
+        return text_domain(
+            list(values), name, labels=None if y is None else as_array(y), names=names,
+            split=None if split is None else as_array(split), class_names=class_names, skipped=skipped, notes=notes,
+        )  # fmt: skip
     if values.dtype.kind not in "buif":
         raise CrossgraftError(
             f"{name}: the inputs are of type {values.dtype}, not numbers", "give numbers, or paths in a table"
@@ -55,6 +61,15 @@ def array_domain(
     return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
 
 
+KINDS = {"image": "pictures", "vector": "vectors", "text": "texts"}
+
+
+def common_kind(domains: Sequence[Domain]) -> Kind:
+    """The kind that domains are read as together: pictures where one holds them, since vectors may be pictures."""
+    kinds = [d.kind for d in domains]
+    return "image" if "image" in kinds else "text" if "text" in kinds else "vector"
+
+
 def of_kind(domain: Domain, kind: Kind) -> Domain:
     """The domain as a backbone of this kind reads it: vectors of a square length as square pictures, row by row.
 
@@ -63,6 +78,9 @@ def of_kind(domain: Domain, kind: Kind) -> Domain:
     """
     if domain.kind == kind:
         return domain
+    if "text" in (domain.kind, kind):
+        held, needed = (KINDS[k] for k in (domain.kind, kind))
+        raise CrossgraftError(f"{domain.name} holds {held} where {needed} are needed", "give domains of one kind")
     if kind == "vector":
         raise CrossgraftError(
             f"{domain.name} holds pictures where vectors are needed", "give numeric columns or (N, D)"

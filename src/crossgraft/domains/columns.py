@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,73 @@ from jaxtyping import Float
 from crossgraft.errors import CrossgraftError, nearest
 
 INPUTS = ("path", "file", "image", "input", "filename", "file_name", "filepath", "file_path", "image_path", "img")
-LABELS = ("label", "class", "target", "y", "labels", "category")
+LABELS = ("label", "class", "target", "y", "labels", "category", "sentiment")
 SPLITS = ("split", "subset", "partition")
+TEXTS = (
+    "text", "sentence", "review", "review_text", "reviewtext", "content", "body", "comment", "document", "utterance",
+    "message", "tweet", "query", "headline", "title",
+)  # fmt: skip
+PAIRS = (
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
+    ("text1", "text2"), ("text_a", "text_b"),
+)  # fmt: skip
+PROSE = 3  # words a value, on the mean, from which a column whose name says nothing is taken for text
 COUNTERS = ("", "id", "index", "row", "unnamed: 0")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that were chosen; None where there is none."""
+    """The columns that were chosen; None where there is none. `second` is read together with `input`."""
 
     input: str | None
     label: str | None
     split: str | None
+    second: str | None = None
 
 
 def choose(known: Sequence[str], where: str, input: str | None, label: str | None, split: str | None) -> Columns:
-    """Columns by option or by their usual names. Raises CrossgraftError on an option that names none."""
+    """Columns by option or their usual names; `first+second` are two. Raises CrossgraftError on an option that is none."""
+    first, second = input, None
+    if input is not None and input not in known and "+" in input:
+        first, _, second = input.partition("+")
     return Columns(
-        _choose(known, where, "input", input, INPUTS),
+        _choose(known, where, "input", first, INPUTS),
         _choose(known, where, "label", label, LABELS),
         _choose(known, where, "split", split, SPLITS),
+        None if second is None else _choose(known, where, "input", second, ()),
     )
+
+
+def named_texts(columns: Mapping[str, Any], taken: Collection[str | None]) -> tuple[str, ...]:
+    """The column of texts, or the two that are read together, by their usual names; none where no name says so."""
+    lower = {c.strip().lower(): c for c in reversed(list(columns)) if c not in taken and is_text(columns[c])}
+    for pair in PAIRS:
+        if all(c in lower for c in pair):
+            return tuple(lower[c] for c in pair)
+    return next(((lower[c],) for c in TEXTS if c in lower), ())
+
+
+def prose(columns: Mapping[str, Any], taken: Collection[str | None]) -> tuple[str, ...]:
+    """The column with the longest texts, where one has sentences: at least PROSE words, or characters without blanks
+    beyond Latin."""
+    lengths = {}
+    for c, values in columns.items():
+        if c in taken or not is_text(values):
+            continue
+        held = [v for v in values[:1000] if isinstance(v, str) and v.strip()]
+        words = sum(len(v.split()) for v in held) / len(held)
+        wide = sum(sum(ch > "\u02ff" for ch in v) for v in held) / len(held)
+        if words >= PROSE or wide >= 2 * PROSE:
+            lengths[c] = sum(map(len, held)) / len(held)
+    return (max(lengths, key=lambda c: lengths[c]),) if lengths else ()
+
+
+def is_text(values: Sequence[Any] | np.ndarray) -> bool:
+    """Whether a column holds strings that are mostly no numbers."""
+    if isinstance(values, np.ndarray):
+        return False
+    held = [v for v in values[:1000] if v is not None and v != ""]
+    return bool(held) and all(isinstance(v, str) for v in held) and numbers(held)[0] is None
 
 
 def columns_error(what: str, known: Sequence[str], hint: str = "") -> CrossgraftError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from crossgraft.errors import Skipped
 
-Kind = Literal["image", "vector"]
+Kind = Literal["image", "vector", "text"]
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
@@ -27,8 +27,8 @@ class Domain:
     """Inputs, labels (some or all may be missing) and splits; inputs are read one at a time.
 
     name    what messages and the report call it
-    kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,)
-    inputs  N paths or arrays, or anything that can be indexed
+    kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,); "text": a str, or a pair of them
+    inputs  N paths, arrays or texts, or anything that can be indexed
     labels  object array (N,) of str, None where missing
     names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
     splits  (N,) str, each "train", "val", "test", "unlabelled", or "" where the data give none
@@ -43,7 +43,7 @@ class Domain:
     labels: np.ndarray
     names: np.ndarray
     splits: np.ndarray
-    reader: Callable[[Any], np.ndarray]
+    reader: Callable[[Any], Any]
     digester: Callable[[Any], bytes]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
@@ -52,8 +52,8 @@ class Domain:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, i: int, at_least: int | None = None) -> np.ndarray:
-        """Example i as an array. Raises Unreadable with the reason.
+    def read(self, i: int, at_least: int | None = None) -> Any:
+        """Example i as an array or a text. Raises Unreadable with the reason.
 
         With `at_least`, a picture at least twice as large may come smaller, both sides no shorter than that: faster.
         """

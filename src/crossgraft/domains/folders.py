@@ -46,10 +46,10 @@ def picture_files(
 def folder_domain(folder: Path, name: str) -> Domain:
     """The pictures of a folder, labelled by the folders that hold them. Raises CrossgraftError where there is none."""
     top, skipped, notes = folder, [], []
-    folders, _ = _children(top)
+    folders, _ = children(top)
     while len(folders) == 1 and _split(folders[0]) is None and _only_folders(folders[0]):
         top = folders[0]
-        folders, _ = _children(top)
+        folders, _ = children(top)
         notes.append(f"the classes were looked for in {top}, the only folder in {folder}")
     rows: list[tuple[Path, str | None, str]] = []
     if _has_splits(folders):
@@ -84,7 +84,7 @@ def missing(path: Path) -> CrossgraftError:
 
 def _labelled(top: Path, split: str, root: Path, skipped: list[Skipped]) -> list[tuple[Path, str | None, str]]:
     """(file, label, split) below one split: by class folder, or without labels where there is none."""
-    folders, files = _children(top)
+    folders, files = children(top)
     known = split != "unlabelled" and bool(folders)
     rows: list[tuple[Path, str | None, str]] = []
     for file in files:
@@ -109,7 +109,7 @@ def _walk(folder: Path, root: Path, skipped: list[Skipped], above: tuple[str, ..
         skipped.append(Skipped(at, "a link to a folder that holds it"))
         return
     try:
-        folders, files = _children(folder)
+        folders, files = children(folder)
     except CrossgraftError as wrong:
         skipped.append(Skipped(at, wrong.what))
         return
@@ -122,7 +122,7 @@ def _walk(folder: Path, root: Path, skipped: list[Skipped], above: tuple[str, ..
         yield from _walk(below, root, skipped, (*above, real))
 
 
-def _children(folder: Path) -> tuple[list[Path], list[Path]]:
+def children(folder: Path) -> tuple[list[Path], list[Path]]:
     """Folders and everything else, without what is hidden or the system's, sorted by name."""
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
@@ -157,7 +157,7 @@ def _has_splits(folders: Sequence[Path]) -> bool:
 
 
 def _only_folders(folder: Path) -> bool:
-    folders, files = _children(folder)
+    folders, files = children(folder)
     return bool(folders) and not any(f.suffix.lower() in SUFFIXES for f in files)
 
 

@@ -20,6 +20,7 @@ from crossgraft.domains.labels import splits as tidy_splits
 from crossgraft.domains.pictures import decode, from_array, from_pillow
 from crossgraft.domains.table_files import Table
 from crossgraft.domains.tables import rows_domain
+from crossgraft.domains.texts import text_domain
 from crossgraft.errors import CrossgraftError
 
 
@@ -85,6 +86,9 @@ def torch_domain(data: Any, name: str) -> Domain:
     if n == 0:
         raise CrossgraftError(f"{name} has no example", "give a data set with at least one")
     first = _pair(data, 0, name)[0]
+    if isinstance(first, str):
+        pairs = [_pair(data, i, name) for i in range(n)]
+        return text_domain([p[0] for p in pairs], name, labels=[p[1] for p in pairs])
     listed = [v for a in ("targets", "labels") if (v := getattr(data, a, None)) is not None and np.size(v) == n]
     y = list(as_array(listed[0])) if listed else [_pair(data, i, name)[1] for i in range(n)]
     y = [v.item() if hasattr(v, "item") else v for v in y]

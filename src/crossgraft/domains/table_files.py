@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from crossgraft.domains.columns import choose, columns_error, numbers
+from crossgraft.domains.texts import decoded
 from crossgraft.errors import CrossgraftError, Skipped
+
+LARGEST_BLOCK = 1 << 28  # bytes of a CSV that are parsed at once; a cell must fit into one
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Table:
     rows: list[str]
     skipped: list[Skipped] = field(default_factory=list)
     class_names: dict[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_table(path: Path, text_columns: tuple[str, ...] = ()) -> Table:
@@ -43,6 +47,7 @@ def _csv(path: Path, text_columns: tuple[str, ...]) -> Table:
     header, delimiter = _header(path)
     guessed = choose(header, str(path), None, None, None)
     as_text = {c: pa.string() for c in (*text_columns, guessed.label, guessed.split) if c in header}
+    size = max(path.stat().st_size, 1 << 20)
     odd: list[Any] = []
 
     def leave_out(row: Any) -> str:
@@ -52,34 +57,47 @@ def _csv(path: Path, text_columns: tuple[str, ...]) -> Table:
     try:
         read = arrow.read_csv(
             path,
-            read_options=arrow.ReadOptions(use_threads=False),
+            read_options=arrow.ReadOptions(use_threads=False, block_size=min(size + 2, LARGEST_BLOCK)),
             parse_options=arrow.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=leave_out
             ),
-            convert_options=arrow.ConvertOptions(column_types=as_text),
+            convert_options=arrow.ConvertOptions(column_types=as_text, check_utf8=False),
         )
     except pa.ArrowInvalid as wrong:
         raise CrossgraftError(
             f"{path} is no table that can be read ({wrong})", "mend it, or save it as CSV in UTF-8"
         ) from None
-    if any(pa.types.is_binary(t) for t in read.schema.types):  # how Arrow takes text that is not UTF-8
-        raise CrossgraftError(f"{path} is not UTF-8", "save it as UTF-8")
     at = {row.number - 2: row for row in odd}  # Arrow counts from 1, with the header
     rows = [f"row {i + 1}" for i in range(read.num_rows + len(odd)) if i not in at]
     reason = "{} columns where the header has {}"
     skipped = [Skipped(f"row {i + 1}", reason.format(r.actual_columns, r.expected_columns)) for i, r in at.items()]
-    return Table({c: _column(read.column(k)) for k, c in enumerate(header)}, rows, skipped)
+    columns: dict[str, list[Any] | np.ndarray] = {}
+    notes: tuple[str, ...] = ()
+    for k, c in enumerate(header):
+        try:
+            columns[c] = _column(read.column(k))
+        except UnicodeDecodeError:
+            if c in (*as_text, guessed.input):
+                raise CrossgraftError(f"{path}: column {c!r} is not UTF-8", "save it as UTF-8") from None
+            cells = [decoded(v) for v in read.column(k).cast(pa.binary()).to_pylist()]
+            columns[c] = [text for text, _ in cells]
+            notes += (
+                f"{path}: {sum(b for _, b in cells)} values of column {c!r} are not UTF-8 and were read as Windows-1252",
+            )
+    return Table(columns, rows, skipped, notes=notes)
 
 
 def _header(path: Path) -> tuple[list[str], str]:
     """The names of a CSV's columns, and what stands between them."""
     import csv
 
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         first = next((line for line in file if line.strip()), "")
         delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
         file.seek(0)
         header = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
+    if "\ufffd" in "".join(header):
+        raise CrossgraftError(f"{path} is not UTF-8 in its first line", "save it as UTF-8")
     if not header:
         raise CrossgraftError(f"{path} is empty", "give a table whose first line names the columns")
     if numbers(header)[1] == {} and any(header):

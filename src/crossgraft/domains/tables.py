@@ -1,4 +1,4 @@
-"""CSV, JSON lines and Parquet to a Domain: a column that names files, or numeric columns together as a vector."""
+"""CSV, JSON lines and Parquet to a Domain: a column that names files, one or two of texts, or numeric columns together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from typing import Any
 import numpy as np
 
 from crossgraft.domains.arrays import array_domain
-from crossgraft.domains.columns import COUNTERS, choose, columns_error, is_file, names_files, numbers, whole_numbers
+from crossgraft.domains.columns import (
+    COUNTERS,
+    choose,
+    columns_error,
+    is_file,
+    is_text,
+    named_texts,
+    names_files,
+    numbers,
+    prose,
+    whole_numbers,
+)  # fmt: skip
 from crossgraft.domains.domain import Domain
-from crossgraft.domains.folders import picture_files
+from crossgraft.domains.folders import SUFFIXES, picture_files
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
 from crossgraft.domains.table_files import Table, read_table
+from crossgraft.domains.texts import text_domain
 from crossgraft.errors import CrossgraftError, Skipped
 
 Bad = dict[int, str]  # rows that cannot be used, with the reason
@@ -48,8 +60,12 @@ def rows_domain(
     y = table.columns[chosen.label] if chosen.label is not None else None
     names = table.class_names.get(chosen.label or "")
     labels, notes = tidy(whole_numbers(y) if isinstance(y, list) else y, n, names)
+    notes = table.notes + notes
     if y is None:
-        notes = (f"{where} has no column of labels (its columns are {_few(known)}); name it with --label",)
+        notes = (
+            *table.notes,
+            f"{where} has no column of labels (its columns are {_few(known)}); name it with --label",
+        )
     splits = tidy_splits(None if chosen.split is None else table.columns[chosen.split], n)
     taken = {chosen.label, chosen.split}
     column = _file_column(table, folder, chosen.input, input is not None, taken)
@@ -65,6 +81,16 @@ def rows_domain(
         return picture_files(
             files, name, names=called, labels=list(labels[keep]), split=parts, skipped=skipped, notes=notes
         )
+    texts = _text_columns(table, chosen.input, chosen.second, input is not None, taken)
+    if texts:
+        held = [table.columns[c] for c in texts]
+        rest = [c for c in known if c not in (*taken, *texts)]
+        if rest:
+            notes += (f"{where}: columns beside the text {'+'.join(texts)!r} are not used: {_few(rest)}",)
+        return text_domain(
+            held[0] if len(held) == 1 else list(zip(*held, strict=True)), name, labels=labels, names=table.rows,
+            split=list(splits), skipped=table.skipped, notes=notes,
+        )  # fmt: skip
     wanted = [chosen.input] if input is not None and chosen.input else [c for c in known if c not in taken]
     values, columns, bad, unused = _vectors(table, wanted, input is not None)
     if values is None:
@@ -85,15 +111,36 @@ def _file_column(table: Table, folder: Path, chosen: str | None, by_option: bool
     """The column whose values are files: the one that was chosen, else the first that names a file that exists."""
     if chosen is not None:
         held = [v for v in table.columns[chosen][:20] if v is not None]
-        is_text = bool(held) and all(isinstance(v, (str, bytes, dict)) for v in held)
-        if is_text and (not by_option or numbers(table.columns[chosen])[0] is None):
-            return chosen
+        named = bool(held) and all(isinstance(v, (str, bytes, dict)) for v in held)
+        if named and (not by_option or numbers(table.columns[chosen])[0] is None):
+            some = {Path(v.strip()[-9:]).suffix.lower() for v in held if isinstance(v, str)}
+            files = len(some) == 0 or bool(some & SUFFIXES) or names_files(held, folder)
+            if files or not (by_option or prose({chosen: table.columns[chosen]}, ())):
+                return chosen
         if by_option:
             return None
     for column, values in table.columns.items():
         if column not in taken and isinstance(values, list) and names_files(values, folder):
             return column
     return None
+
+
+def _text_columns(
+    table: Table, chosen: str | None, second: str | None, by_option: bool, taken: set[str | None]
+) -> tuple[str, ...]:
+    """The columns of texts: those that were chosen, else by name, else the one with prose where none has numbers."""
+    if chosen is not None and by_option:
+        if second is not None:
+            return chosen, second
+        return (chosen,) if is_text(table.columns[chosen]) else ()
+    if chosen is not None and (found := prose({chosen: table.columns[chosen]}, ())):
+        return found
+    if named := named_texts(table.columns, taken):
+        return named
+    free = [c for c in table.columns if c not in taken and c.strip().lower() not in COUNTERS]
+    if any(not is_text(table.columns[c]) for c in free if any(v not in (None, "") for v in table.columns[c][:1000])):
+        return ()
+    return prose(table.columns, taken)
 
 
 def _files(table: Table, column: str, folder: Path) -> tuple[list[Path | bytes], list[str], Bad]:
