@@ -22,10 +22,11 @@ def open_domain(
     """A Domain from anything that holds examples; `name` is what messages call it.
 
     what    a Domain (as it is); a folder of class folders, with or without split folders above; a folder of pictures
-            (unlabelled); a folder of text files, one class each, an example a line; a .txt file, or a list of str
-            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table of texts, files or numbers; .npz, HDF5 or idx
-            arrays; arrays X, (X, y) or (X, y, split), or a dict of them, X may be texts; a DataFrame; a `datasets.Dataset` or `DatasetDict`; a map-style torch data
-            set of (input, label); "mnist5000" or "sklearn-digits"; a name that the `datasets` library knows
+            (unlabelled); a folder of text files of one class each, an example a line; a .txt file or a list of str
+            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx arrays; arrays X, (X, y) or
+            (X, y, split), X may be texts, or a dict of them; a DataFrame; a `datasets.Dataset` or `DatasetDict`; a
+            map-style torch data set of (input, label); "mnist5000" or "sklearn-digits"; a name that the `datasets`
+            library knows
     input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.

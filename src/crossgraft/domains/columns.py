@@ -39,7 +39,7 @@ class Columns:
 
 
 def choose(known: Sequence[str], where: str, input: str | None, label: str | None, split: str | None) -> Columns:
-    """Columns by option or their usual names; `first+second` are two. Raises CrossgraftError on an option that is none."""
+    """Columns by option or their usual names; `first+second` are two. Raises CrossgraftError on one that is none."""
     first, second = input, None
     if input is not None and input not in known and "+" in input:
         first, _, second = input.partition("+")

@@ -81,9 +81,8 @@ def _csv(path: Path, text_columns: tuple[str, ...]) -> Table:
                 raise CrossgraftError(f"{path}: column {c!r} is not UTF-8", "save it as UTF-8") from None
             cells = [decoded(v) for v in read.column(k).cast(pa.binary()).to_pylist()]
             columns[c] = [text for text, _ in cells]
-            notes += (
-                f"{path}: {sum(b for _, b in cells)} values of column {c!r} are not UTF-8 and were read as Windows-1252",
-            )
+            broken = sum(b for _, b in cells)
+            notes += (f"{path}: {broken} values of column {c!r} are not UTF-8 and were read as Windows-1252",)
     return Table(columns, rows, skipped, notes=notes)
 
 

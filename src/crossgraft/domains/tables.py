@@ -1,4 +1,4 @@
-"""CSV, JSON lines and Parquet to a Domain: a column that names files, one or two of texts, or numeric columns together."""
+"""CSV, JSON lines and Parquet to a Domain: a column that names files, one or two of texts, or numbers as a vector."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def rows_domain(
         if rest:
             notes += (f"{where}: columns beside the text {'+'.join(texts)!r} are not used: {_few(rest)}",)
         return text_domain(
-            held[0] if len(held) == 1 else list(zip(*held, strict=True)), name, labels=labels, names=table.rows,
+            list(held[0]) if len(held) == 1 else list(zip(*held, strict=True)), name, labels=labels, names=table.rows,
             split=list(splits), skipped=table.skipped, notes=notes,
         )  # fmt: skip
     wanted = [chosen.input] if input is not None and chosen.input else [c for c in known if c not in taken]
