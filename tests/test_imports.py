@@ -27,6 +27,7 @@ ROAD = [
     "choose",
     "proof",
     "record",
+    "explained",
     "between",
     "labelling",
     "asking",

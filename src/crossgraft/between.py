@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from crossgraft import backbones, features
 from crossgraft.asked import name_of
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain, Kind
+from crossgraft.domains.pictures import thumbnail
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
+from crossgraft.explained import attributed, by_class, shift
 from crossgraft.measure.divergence import Gap
 from crossgraft.measure.divergence import gap as gap_of_features
+from crossgraft.report.apart import Example, write
 
-SHOWN = 5  # most source-like and most target-like examples that are named
+SHOWN = 8  # most source-like and most target-like examples that are named
 
 
 def gap(
@@ -28,12 +32,17 @@ def gap(
     backbone: str = "auto",
     weights: str | None = None,
     seed: int = 0,
+    page: Path | None = None,
     **columns: str | None,
 ) -> dict[str, Any]:
-    """The gap between two domains: a lower bound on their Jensen-Shannon divergence in nats, with p-value and examples.
+    """The gap between two domains: a lower bound on their Jensen-Shannon divergence in nats, and what it consists of.
+
+    Beside it the examples that show it, what simple attributes show of it, and, by the labels there are, the gap of
+    each class and the shift of their frequencies.
 
     source, target  a path, a Domain, arrays: anything that `fit` takes; labels are not needed
     backbone        whose features the domain classifier sees; one with weights of its own
+    page            where to write it down as a page that opens without a network
     columns         input, label and split of tables
 
     Raises CrossgraftError where a domain cannot be read, UsageError for a backbone that knows nothing yet.
@@ -47,13 +56,24 @@ def gap(
     seen = see(sides, backbone, weights, columns)
     found = gap_of_features(seen.values["source"], seen.values["target"], seed=seed)
     opened = [seen.domains[side] for side in sides]
-    return found.json() | {
+    both = (opened[0], seen.values["source"], opened[1], seen.values["target"])
+    extremes = {"most_alike": _extremes(found, alike=True), "most_apart": _extremes(found, alike=False)}
+    names = {
+        how: {side: [str(d.names[i]) for i in rows] for (side, rows), d in zip(by.items(), opened, strict=True)}
+        for how, by in extremes.items()
+    }
+    result = found.json() | {
         **{side: name_of(what) for side, what in sides.items()},
         "backbone": seen.backbone,
-        "most_alike": _extremes(found, opened, alike=True),
-        "most_apart": _extremes(found, opened, alike=False),
+        **names,
+        "classes": (classes := by_class(*both, seed)),
+        "label_shift": shift(*both, classes, seed),
+        "attributes": attributed(opened[0], opened[1], found.jsd.value, seed),
         "skipped": seen.skipped,
     }
+    if page is not None:
+        write(page, result, {how: _shown(by, opened) for how, by in extremes.items()})
+    return result
 
 
 @dataclass(frozen=True)
@@ -90,14 +110,23 @@ def see(sides: dict[str, Any], backbone: str, weights: str | None, columns: dict
     return Seen(opened, values, {"name": chosen.name, "revision": chosen.revision}, skipped)
 
 
-def _extremes(found: Gap, domains: list[Domain], *, alike: bool) -> dict[str, list[str]]:
-    """Examples of each domain that look most like the other one, or least, by the held-out domain classifier."""
-    names = {}
-    for side, likeness, domain in (
-        ("source", found.source_likeness, domains[0]),
-        ("target", found.target_likeness, domains[1]),
-    ):
+def _extremes(found: Gap, *, alike: bool) -> dict[str, Int[np.ndarray, " n"]]:
+    """Rows of each domain that look most like the other one, or least, by the held-out domain classifier."""
+    rows = {}
+    for side, likeness in (("source", found.source_likeness), ("target", found.target_likeness)):
         towards_source = alike == (side == "target")
-        order = np.argsort(-likeness if towards_source else likeness, kind="stable")[:SHOWN]
-        names[side] = [str(domain.names[i]) for i in order]
-    return names
+        rows[side] = np.argsort(-likeness if towards_source else likeness, kind="stable")[:SHOWN]
+    return rows
+
+
+def _shown(by: dict[str, Int[np.ndarray, " n"]], domains: list[Domain]) -> dict[str, list[Example]]:
+    """The examples themselves: pictures as thumbnails, texts as they are."""
+    shown: dict[str, list[Example]] = {}
+    for (side, rows), domain in zip(by.items(), domains, strict=True):
+        shown[side] = []
+        for i in rows.tolist():
+            what, label = domain.read(i), domain.labels[i]
+            picture = thumbnail(what, 120) if domain.kind == "image" else b""
+            text = what if isinstance(what, str) else ""
+            shown[side].append(Example(str(domain.names[i]), label or "", picture, text))
+    return shown

@@ -159,12 +159,13 @@ def gap(
     seed: Seed = 0,
     input_: Input = None,
     label: Column = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with the examples that show it to this file.")] = None,
     json_: Json = False,
 ) -> None:
     """How far apart two domains are: a lower bound on their Jensen-Shannon divergence in nats, with a p-value."""
     from crossgraft.between import gap as between
 
-    found = between(source, target, backbone=backbone, weights=weights, seed=seed, input=input_, label=label)
+    found = between(source, target, backbone=backbone, weights=weights, seed=seed, page=out, input=input_, label=label)
     _answer(found, json_, apart)
 
 

@@ -81,8 +81,38 @@ def apart(found: dict[str, Any]) -> Iterable[str]:
     yield f"proxy A-distance {pad['value']:.2f} [{pad['low']:.2f}, {pad['high']:.2f}]"
     for side, other in (("source", "target"), ("target", "source")):
         yield f"{side} most like the {other}: {', '.join(found['most_alike'][side])}"
+    for side, other in (("source", "target"), ("target", "source")):
+        yield f"{side} least like the {other}: {', '.join(found['most_apart'][side])}"
+    yield from consists(found)
     for note in found.get("notes", ()):
         yield f"note: {note}"
+
+
+def consists(found: dict[str, Any]) -> Iterable[str]:
+    """What a gap consists of: attributes, classes and their frequencies."""
+    attributes, shift = found["attributes"] or {}, found["label_shift"] or {}
+    if "jsd" in attributes:
+        share = attributes["share_of_gap"]
+        said = "" if share is None else f", {100 * share:.0f} % of the whole"
+        most = [f"{row['name']} {row['jsd']['value']:.3f}" for row in attributes["each"] if "jsd" in row][:3]
+        yield f"simple attributes alone: {attributes['jsd']['value']:.3f} nats{said}; most: {', '.join(most)}"
+    for name, row in (found["classes"] or {}).items():
+        if "jsd" in row:
+            jsd = row["jsd"]
+            span = f"[{jsd['low']:.3f}, {jsd['high']:.3f}]"
+            yield f"class {name}: {jsd['value']:.3f} nats {span}   p = {row['p_value']:.3g}"
+        else:
+            yield f"class {name}: none, for {row['why']}"
+    if "em" in shift:
+        for name, share in shift["source"].items():
+            em, bbse = shift["em"][name], shift["bbse"][name]
+            said = f"{100 * share:.0f} % of the source, of the target by EM {100 * em['value']:.0f} %"
+            known = "" if shift["target"] is None else f", by its labels {100 * shift['target'].get(name, 0.0):.0f} %"
+            span = f"[{100 * em['low']:.0f}, {100 * em['high']:.0f}]"
+            yield f"label {name}: {said} {span}, by BBSE {100 * bbse['value']:.0f} %{known}"
+        yield from (f"note: frequencies of the labels: {note}" for note in shift["notes"])
+    elif "why" in shift:
+        yield f"note: no shift of labels: {shift['why']}"
 
 
 def ranked(found: dict[str, Any]) -> Iterable[str]:
