@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,28 @@ def test_the_temperature_is_that_of_the_held_out_labels(run: Run) -> None:
     assert heat["n"] == 6
     assert heat["before"]["cross_entropy"] == pytest.approx(run.result["test"]["cross_entropy"]["value"])
     assert (heat["after"] == heat["before"]) == (abs(heat["temperature"] - 1) < 1e-9)
+
+
+def test_vector_scaling_and_label_shift_repeat_from_the_predictions(run: Run) -> None:
+    heat = run.result["calibration"]
+    rows = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    log_p = np.array([r["log_probabilities"] for r in rows])
+    y = np.array(["abc".index(r["label"]) for r in rows])
+    z = np.array(heat["vector"]["scale"]) * log_p + np.array(heat["vector"]["bias"])
+    z -= np.log(np.exp(z).sum(1, keepdims=True))
+    assert heat["vector"]["after"]["cross_entropy"] == pytest.approx(-z[np.arange(len(y)), y].mean())
+    q = heat["label_shift"]["frequencies"]
+    assert sum(q.values()) == pytest.approx(1)
+    assert [q[c] for c in "abc"] == pytest.approx([1 / 3] * 3, abs=0.12)  # a third of the target is of each class
+    assert set(heat["label_shift"]["after"]) == {"cross_entropy", "ece", "brier"}
+    assert heat["fitted_on"] == "held-out labels of the target"
+
+
+def test_a_temperature_of_the_source_is_not_taken_for_the_targets(tmp_path: Path) -> None:
+    run = fit(drawn(300, 0, 0.5), drawn(400, 1), method="source_only", out=tmp_path / "run", shots=0)
+    assert "source's are not taken" in run.result["calibration"]["why"]
+    assert "temperature" not in run.result["calibration"]
+    assert "source's are not taken" in "\n".join(fitted(run.result))
 
 
 def test_a_person_reads_it(run: Run) -> None:

@@ -65,10 +65,23 @@ def worth(result: dict[str, Any]) -> Iterable[str]:
     if saved := result.get("labels_saved"):
         yield f"labels: {saved['why']} Without: {saved['without']}, both on {saved['n']:,} test examples."
     if cal := result.get("calibration"):
-        before, after = cal["before"], cal["after"]
-        change = f"cross-entropy {before['cross_entropy']:.3f} to {after['cross_entropy']:.3f} nats"
-        error = f"calibration error {100 * before['ece']:.1f} to {100 * after['ece']:.1f} %"
-        yield f"a temperature of {cal['temperature']:.2f} from held-out labels would take {change}, {error}"
+        yield from calibrated(cal)
+
+
+def calibrated(cal: dict[str, Any]) -> Iterable[str]:
+    """What calibration would change, or why it cannot be said."""
+    if "before" not in cal:
+        yield f"calibration: {cal['why']}"
+        return
+
+    def change(after: dict[str, float]) -> str:
+        entropy = f"cross-entropy {cal['before']['cross_entropy']:.3f} to {after['cross_entropy']:.3f} nats"
+        return f"{entropy}, calibration error {100 * cal['before']['ece']:.1f} to {100 * after['ece']:.1f} %"
+
+    yield f"a temperature of {cal['temperature']:.2f} from held-out labels would take {change(cal['after'])}"
+    for name, key in (("vector scaling", "vector"), ("correction for label shift", "label_shift")):
+        if "after" in (part := cal.get(key) or {}):
+            yield f"a {name} would take {change(part['after'])}"
 
 
 def apart(found: dict[str, Any]) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 
 from crossgraft.choose import HeldOut, Rows, held_out, judged_on
 from crossgraft.errors import CrossgraftError
-from crossgraft.measure.calibration import brier, ece, temperature
+from crossgraft.measure.calibration import brier, ece, temperature, vector_scaling
 from crossgraft.measure.compare import mcnemar, paired
 from crossgraft.measure.divergence import gap
+from crossgraft.measure.priors import adapted, label_shift
 from crossgraft.measure.scores import mean_interval
 from crossgraft.measure.worth import labels_saved, learning_curve
 from crossgraft.prepare import Job, Side
@@ -29,6 +30,7 @@ SIZES, REPEATS = 5, 5  # points of the learning curve, and draws of the labels
 JUDGED = 20  # test examples below which no learning curve is drawn
 PIXELS = 16  # largest side of the pictures that a learner without transfer sees
 CURVE_RIDGES = (1e-2, 1e-3, 1e-4)
+FLOOR = 1e-12  # probability of a class that the estimate has none of
 
 LogP = Float[np.ndarray, "n k"]
 
@@ -92,19 +94,21 @@ def _paired(log_p: Mapping[str, LogP], labels: Int[np.ndarray, " n"], kept: str)
 def _calibration(
     job: Job, model: Fitted, held: HeldOut | None, log_p: LogP | None, labels: Int[np.ndarray, " n"]
 ) -> dict[str, Any] | None:
-    """The temperature that held-out labels of the target ask for, and what it does to the test scores.
+    """What calibration by held-out labels of the target would do to the test scores; nothing is applied to the model.
 
-    It is never taken from the source, and not applied to the saved model.
+    Temperature, vector scaling, and the correction for the frequencies of the target's unlabelled inputs (EM after
+    bias-corrected temperature scaling). A temperature of the source is never taken: it is wrong on the target.
     """
     side = job.target
     rows = judged_on(job)
     z = None if held is None else held.log_probabilities
     if z is None and model.point is not None and model.schedule == "frozen":
         z = _by_folds(job, model)
-    if z is None or len(z) != len(rows) or log_p is None:
+    if log_p is None:
         return None
-    found = temperature(z, side.labels[rows])
-    at = np.arange(len(labels))
+    if z is None or len(z) != len(rows) or not len(rows):
+        return {"why": "no held-out label of the target to calibrate with; the source's are not taken for them"}
+    y, at = side.labels[rows], np.arange(len(labels))
 
     def measured(each: LogP) -> dict[str, float]:
         return {
@@ -113,12 +117,39 @@ def _calibration(
             "brier": brier(each, labels),
         }
 
+    found, (a, b) = temperature(z, y), vector_scaling(z, y)
     return {
         "temperature": found,
         "n": len(rows),
+        "fitted_on": "held-out labels of the target",
         "before": measured(log_p),
         "after": measured(log_softmax(log_p / found)),
+        "vector": {"scale": a.tolist(), "bias": b.tolist(), "after": measured(log_softmax(a * log_p + b))},
+        "label_shift": _shifted(job, model, z, y, log_p, measured),
     }
+
+
+def _shifted(
+    job: Job,
+    model: Fitted,
+    z: LogP,
+    y: Int[np.ndarray, " m"],
+    log_p: LogP,
+    measured: Callable[[LogP], dict[str, float]],
+) -> dict[str, Any]:
+    """The correction for class frequencies that the target's unlabelled inputs have, or why there is none."""
+    free = np.setdiff1d(job.target.unlabelled(), job.rows)
+    if len(free) < JUDGED:
+        return {"why": f"{len(free)} inputs of the target without a label tell no frequencies"}
+    free = np.sort(rng(job.recipe.seed, "calibration frequencies").permutation(free)[:MOST])
+    try:
+        shift = label_shift(np.exp(z), y, np.exp(model.log_probabilities(job.target, free)), resamples=0)
+    except CrossgraftError as wrong:
+        return {"why": wrong.what}
+    classes = [job.task.classes[c] for c in job.target.columns]
+    after = np.log(np.maximum(adapted(np.exp(log_p), shift), FLOOR))
+    q = dict(zip(classes, shift.value.tolist(), strict=True))
+    return {"frequencies": q, "n": len(free), "after": measured(log_softmax(after))}
 
 
 def _by_folds(job: Job, model: Fitted) -> LogP | None:

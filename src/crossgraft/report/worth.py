@@ -20,6 +20,7 @@ CALIBRATED = (
     ("Expected calibration error", "ece"),
     ("Brier score", "brier"),
 )
+CORRECTED = (("vector", "after"), ("label_shift", "after"))
 
 
 def worth(result: dict[str, Any]) -> dict[str, Any]:
@@ -41,9 +42,13 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
         "judged": number(saved.get("n")),
         "curve": curve_figure(drawn, "labels") if drawn else None,
         "temperature": number(heat.get("temperature")),
-        "heat": [(name, *(number(part(heat, at).get(key)) for at in ("before", "after"))) for name, key in CALIBRATED]
-        if heat
+        "heat": [
+            (name, [number(part(heat, *at).get(key)) for at in (("before",), ("after",), *CORRECTED)])
+            for name, key in CALIBRATED
+        ]
+        if "before" in heat
         else [],
+        "no_heat": str(heat.get("why") or ""),
     }
 
 
