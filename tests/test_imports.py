@@ -36,7 +36,7 @@ ROAD = [
     "adapt",
     "transfer",
 ]
-DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "cli_options", "printed"]
+DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "cli_options", "printed", "sklearn"]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 
@@ -97,6 +97,7 @@ def heavy_after(statement: str) -> set[str]:
         "import crossgraft.domains",
         "import crossgraft.backbones",
         "import crossgraft.measure",
+        "import crossgraft.sklearn",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:
