@@ -80,7 +80,7 @@ def guard(
     simplest_first: Sequence[str],
     margins: Mapping[str, float] = MappingProxyType({}),
 ) -> Verdict:
-    """Keep the model of least held-out cross-entropy, or a simpler one that is within one standard error of it.
+    """Keep the model of least held-out cross-entropy that is better than every simpler one by a standard error.
 
     evidence        held-out losses of each model on the same examples, nats
     simplest_first  the models, the simplest first; the error is of the paired difference
@@ -108,13 +108,17 @@ def guard(
             "no model has finite held-out losses", "see the training's warnings: the models are broken"
         )
     mean = {name: float(evidence[name].mean()) for name in names}
-    best = min(names, key=lambda name: mean[name])
-    kept = best
-    for name in names[: names.index(best)]:
-        d = evidence[name] - evidence[best]
-        if d.mean() <= margins.get(best, 1.0) * d.std(ddof=1) / np.sqrt(n):
-            kept = name
+    best, left = min(names, key=lambda name: mean[name]), list(names)
+
+    def beaten(name: str, by: str) -> bool:
+        d = evidence[name] - evidence[by]
+        return bool(d.mean() > margins.get(by, 1.0) * d.std(ddof=1) / np.sqrt(n))
+
+    while True:  # what is not beyond noise of a simpler one is given up, and the rest compared among themselves
+        kept = min(left, key=lambda name: mean[name])
+        if all(beaten(name, kept) for name in left[: left.index(kept)]):
             break
+        left.remove(kept)
     table = tuple(
         (name, mean[name], None if name == kept else paired(evidence[name], evidence[kept])) for name in names
     )
@@ -124,7 +128,7 @@ def guard(
             said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     if kept != best:
         margin = margins.get(best, 1.0)
-        said += f"; {_title(best)} is better by less than {margin:g} standard errors, and then {_title(kept)} is kept"
+        said += f"; {_title(best)} is better than a simpler model by less than {margin:g} standard errors: not kept"
     if broken:
         said += f"; {' and '.join(broken)} had losses that are not finite"
     return Verdict(kept, said + ".", table)

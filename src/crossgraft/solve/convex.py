@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.solve.newton import minimise
+from crossgraft.solve.quasi import descend
 from crossgraft.solve.rows import Array, Rows
 from crossgraft.solve.threads import threads_for
 
@@ -135,9 +136,11 @@ def _solve(
     for dtype in (np.float64,) if small else (np.float32, np.float64):
         if rows:
             cast = [r.cast(dtype) for r in rows]
-            result = minimise(
-                cast, n_columns, np.array([ridge]), np.ascontiguousarray(v.T[None]).astype(dtype), tolerance
-            )
+            first = np.ascontiguousarray(v.T[None]).astype(dtype)
+            if small:
+                result = minimise(cast, n_columns, np.array([ridge]), first, tolerance)
+            else:
+                result = descend(cast, n_columns, ridge, first, tolerance)
             v, steps, good = result.v[0].T.astype(np.float64), steps + result.iterations, bool(result.converged[0])
             f, gap = certificate(rows, v, ridge)
         if good:

@@ -47,7 +47,7 @@ def minimise(
     dtype, eps = v.dtype, float(np.finfo(v.dtype).eps)
     worth = np.inf if keep else lasts(parts)
     zs = [r.logits(v) for r in parts]
-    f, g, ps = _evaluate(parts, zs, v, ridges)
+    f, g, ps = evaluate(parts, zs, v, ridges)
     done, good = np.zeros(len(ridges), dtype=bool), np.zeros(len(ridges), dtype=bool)
     spent, iterations = np.inf if preconditioner is None else 0.0, 0
     for _ in range(100):
@@ -97,9 +97,10 @@ def _dot(a: Float[np.ndarray, "B U D"], b: Float[np.ndarray, "B U D"]) -> Float[
     return np.array([float(np.vdot(s, t)) for s, t in zip(a, b, strict=True)])
 
 
-def _evaluate(
+def evaluate(
     parts: list[Rows], zs: list[Array], v: Float[np.ndarray, "B U D"], ridges: Array
 ) -> tuple[Array, Array, list[Array]]:
+    """Objective and gradient of each ridge, and the probabilities of each part."""
     f, g, ps = 0.5 * ridges * _dot(v, v), v * ridges.astype(v.dtype)[:, None, None], []
     for r, z in zip(parts, zs, strict=True):
         loss, p = r.loss(z)

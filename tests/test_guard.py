@@ -1,0 +1,87 @@
+"""The guard's evidence where few labels deceive."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossgraft.choose import HeldOut, fair, keep, nested
+from crossgraft.measure.compare import guard
+from crossgraft.solve.convex import Part
+from crossgraft.solve.fitted import even_lam
+from crossgraft.solve.path import path
+
+
+def blobs(n: int, seed: int, classes: int = 2, shuffled: bool = False) -> Part:
+    draw = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    x = draw.normal(size=(n, 6)) * 0.4
+    x[np.arange(n), y] += 0.7
+    return Part(x, draw.permutation(y) if shuffled else y, np.arange(classes))
+
+
+def test_each_loss_is_at_the_point_that_the_other_rows_choose() -> None:
+    found = path(blobs(12, 0), blobs(80, 1), 2)
+    losses = nested(found)
+    for row in (0, 5, 11):
+        rest = np.delete(np.arange(12), row)
+        others = SimpleNamespace(losses=found.losses[:, :, rest], lams=found.lams)
+        i = int(np.flatnonzero(found.lams == even_lam(others))[0])  # type: ignore[arg-type]
+        at = others.losses[i]
+        best = int(at.mean(1).argmin())
+        worse = at - at[best]
+        near = worse.mean(1) <= worse.std(1, ddof=1) / np.sqrt(11)
+        assert losses[row] == found.losses[i, np.flatnonzero(near)[-1], row]
+
+
+def test_nested_losses_do_not_flatter_a_source_that_tells_nothing() -> None:
+    """The loss at the chosen point is optimistic; nested it is nearer to what new examples cost."""
+    flattered, honest, true = [], [], []
+    for seed in range(12):
+        found = path(blobs(10, seed, shuffled=True), blobs(60, 100 + seed, shuffled=True), 2)
+        point = found.choose(lam=even_lam(found))
+        test = blobs(2000, 1000 + seed)
+        z = test.x @ point.head.weight + point.head.bias
+        true.append(np.logaddexp(0, z[np.arange(2000), 1 - test.y] - z[np.arange(2000), test.y]).mean())
+        flattered.append(point.losses.mean())
+        honest.append(nested(found).mean())
+    assert np.mean(flattered) < np.mean(honest)
+    assert np.mean(true) > np.mean(flattered)
+
+
+def test_without_transfer_a_class_with_one_label_costs_at_most_what_nothing_costs() -> None:
+    losses = np.array([5.0, 0.3, 4.0, 0.2])
+    assert fair(losses, np.array([0, 1, 1, 2]), 3) == pytest.approx([np.log(3), 0.3, 4.0, 0.2])
+
+
+def job(labels: list[int], **options: Any) -> Any:
+    side = SimpleNamespace(labels=np.array(labels), columns=np.arange(max(labels) + 1))
+    recipe = SimpleNamespace(guard=True)
+    return SimpleNamespace(
+        target=side, rows=np.arange(len(labels)), method="joint", recipe=recipe, selection="loo", **options
+    )
+
+
+def held(**losses: list[float]) -> dict[str, HeldOut]:
+    return {name: HeldOut(np.array(each)) for name, each in losses.items()}
+
+
+def test_a_source_that_knows_nothing_is_not_kept_with_one_label_a_class() -> None:
+    nothing = np.log(3)
+    found = held(target_only=[2.2, 2.3, 2.25], transfer=[1.6, 1.5, 1.7], source_only=[nothing - 0.01] * 3)
+    assert keep(job([0, 1, 2]), dict.fromkeys(found), found).kept == "target_only"  # type: ignore[arg-type]
+
+
+def test_a_model_that_is_not_beyond_noise_does_not_take_the_next_best_with_it() -> None:
+    draw = np.random.default_rng(0).normal(size=50)
+    evidence = {
+        "target_only": np.full(50, 2.0),
+        "transfer": 1.5 + 0.1 * draw,
+        "source_only": 1.4 + 5 * (draw - draw.mean()),
+    }
+    verdict = guard(evidence, list(evidence), {"source_only": 2.0})
+    assert verdict.kept == "transfer"
+    assert "source only is better than a simpler model by less than 2 standard errors" in verdict.why
