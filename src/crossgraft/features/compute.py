@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,17 @@ from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.errors import CrossgraftError
 from crossgraft.features import engine as engines
-from crossgraft.features.reading import Prepared, ahead, pixels, read_picture
+from crossgraft.features.ragged import Ragged
+from crossgraft.features.reading import Prepared, ahead, pixels, read_picture, room
 from crossgraft.features.store import Store
+from crossgraft.features.texts import TextLayers, chunk_note, embed_texts, text_batches, text_engine
 from crossgraft.progress import bar, say
 
 if TYPE_CHECKING:
     from torch import nn
 
 COMMIT = 0.3  # seconds of work that a kill may lose
+AT_ONCE = 4096  # rows whose features are taken from the store together
 CONVERT = 32 << 20  # bytes of pixels from which converting layers that only this run has costs less than it saves
 
 
@@ -41,49 +44,58 @@ def features(
 
     Raises CrossgraftError where the store cannot be written; inputs that cannot be read are in `failures`.
     """
-    p = backbone.preprocess
-    if p is None:
+    p, tokens = backbone.preprocess, backbone.tokens
+    if p is None and tokens is None:
         raw = pixels(domain, backbone)
         return raw if backbone.name == "identity" else Prepared(embed(backbone, raw.values), raw.failures)
-    chosen = engines.engine_for(engine)
+    chosen = engines.engine_for(engine) if tokens is None else text_engine(engine)
     keys, failed = _keys(domain, backbone, chosen)
     store = store if store is not None else Store()
-    held = store.get([k for k in keys if k is not None])
-    values = np.zeros((len(domain), backbone.dim), dtype=np.float32)
+    width = backbone.dim + (tokens is not None)  # of a text also the number of its chunks
+    values = room((len(domain), width), np.float32)
     new: dict[bytes, int] = {}
-    for i, key in enumerate(keys):
-        if key is not None and key in held and held[key].shape == (backbone.dim,):
-            values[i] = held[key]
-        elif key is not None:
-            new.setdefault(key, i)
+    for start in range(0, len(keys), AT_ONCE):
+        some = keys[start : start + AT_ONCE]
+        held = store.get([k for k in some if k is not None])
+        for i, key in enumerate(some, start):
+            if key is not None and key in held and held[key].shape == (width,):
+                values[i] = held[key]
+            elif key is not None:
+                new.setdefault(key, i)
     if new:
-        done: dict[bytes, np.ndarray] = {}
         try:
-            unread = _compute(domain, backbone, p, chosen, new, store, done, title)
+            unread = _compute(domain, backbone, chosen, new, store, values, title)
         except engines.Unfit as wrong:
             say(f"backbone {backbone.name} runs on torch, slower: {wrong}")
             return features(domain, backbone, store=store, engine="torch", title=title)
         for i, key in enumerate(keys):
             if key in unread:
                 failed[i] = unread[key]
-            elif key in done:
-                values[i] = done[key]
-    return Prepared(values, sorted(failed.items()))
+            elif key in new and new[key] != i:  # the same content once more
+                values[i] = values[new[key]]
+    notes = () if tokens is None else chunk_note(domain.name, values[:, -1], tokens.length)
+    return Prepared(values[:, : backbone.dim], sorted(failed.items()), notes)
 
 
 def embed(
     layers: Backbone | nn.Module,
-    values: Shaped[np.ndarray, "N ..."],
+    values: Shaped[np.ndarray, "N ..."] | Ragged,
     preprocess: Preprocess | None = None,
     batch_size: int = 256,
 ) -> Float[np.ndarray, "N D"]:
-    """Features of layers in memory (that moved, so that no store has them): pixels (N, S, S, C) or vectors (N, D_in).
+    """Features of layers in memory (that moved, so that no store has them): pixels (N, S, S, C), vectors (N, D_in) or
+    tokens.
 
     `preprocess` is needed where a bare module reads pixels. The layers are left in the mode and place they were in.
     Many pixels go through the fast engine.
     """
     import torch
 
+    if isinstance(values, Ragged):
+        assert isinstance(layers, Backbone)
+        if len(values) == 0:
+            return np.zeros((0, layers.dim), dtype=np.float32)
+        return embed_texts(TextLayers(layers, text_engine(), lambda beside, computed: None), values)
     if isinstance(layers, Backbone):
         if layers.name == "identity":
             return np.asarray(values, dtype=np.float32)
@@ -137,7 +149,8 @@ def _embed_converted(backbone: Backbone, values: Shaped[np.ndarray, "N S S C"], 
 
 def _keys(domain: Domain, backbone: Backbone, engine: str) -> tuple[list[bytes | None], dict[int, str]]:
     """The store's key of each example: its content, the layers, how it is prepared and computed."""
-    made_by = f"{backbone.revision}/{backbone.preprocess}/{engine}".encode()
+    how = backbone.preprocess if backbone.tokens is None else backbone.tokens.revision
+    made_by = f"{backbone.revision}/{how}/{engine}".encode()
     failed: dict[int, str] = {}
 
     def key(i: int) -> bytes | str:
@@ -147,7 +160,9 @@ def _keys(domain: Domain, backbone: Backbone, engine: str) -> tuple[list[bytes |
             return wrong.reason
 
     keys: list[bytes | None] = []
-    for i, found in enumerate(ahead(key, range(len(domain)))):
+    for i, found in enumerate(
+        map(key, range(len(domain))) if domain.kind == "text" else ahead(key, range(len(domain)))
+    ):
         if isinstance(found, str):
             failed[i] = found
         keys.append(found if isinstance(found, bytes) else None)
@@ -155,10 +170,9 @@ def _keys(domain: Domain, backbone: Backbone, engine: str) -> tuple[list[bytes |
 
 
 def _compute(
-    domain: Domain, backbone: Backbone, p: Preprocess, engine: str, new: dict[bytes, int], store: Store,
-    done: dict[bytes, np.ndarray], title: str,
+    domain: Domain, backbone: Backbone, engine: str, new: dict[bytes, int], store: Store, values: np.ndarray, title: str
 ) -> dict[bytes, str]:  # fmt: skip
-    """Fill `done` and the store, decoding ahead of the layers; the reasons of what cannot be read."""
+    """Fill the rows of `values` and the store, reading ahead of the layers; the reasons of what cannot be read."""
     unread: dict[bytes, str] = {}
     fresh: dict[bytes, np.ndarray] = {}
     lock = threading.Lock()
@@ -171,45 +185,59 @@ def _compute(
         with lock:
             batch = dict(fresh)
             fresh.clear()
+        for key, vector in batch.items():
+            if not np.isfinite(vector).all():
+                what = f"backbone {backbone.name} gives NaN or infinite features for {domain.names[new[key]]}"
+                raise CrossgraftError(what, "use other weights")
+            values[new[key]] = vector
         if batch:
-            done.update(batch)
             store.put(batch)
 
-    reading = ahead(lambda i: read_picture(domain, i, p), new.values())
-    first: list[Any] = [next(reading)]  # the threads decode while the engine is made
-    runner = engines.make(backbone, engine, finished)
-    keys: list[bytes] = []
-    batch: list[np.ndarray] = []
     last = time.monotonic()
-    try:
-        with bar(title, len(new)) as advance:
-            for key, read in zip(new, _chain(first, reading), strict=True):
-                advance(1)
-                if isinstance(read, str):
-                    unread[key] = read
-                    continue
-                keys.append(key)
-                batch.append(read)
-                if len(batch) == engines.BATCH:
-                    runner.submit(np.stack(batch), keys)
-                    keys, batch = [], []
-                    if time.monotonic() - last > COMMIT:
-                        commit()
-                        last = time.monotonic()
-            if batch:
-                runner.submit(np.stack(batch), keys)
-    finally:  # also on Ctrl-C: what is computed is kept
-        reading.close()
-        runner.wait()
-        commit()
-    if bad := [k for k, v in done.items() if not np.isfinite(v).all()]:
-        name = domain.names[new[bad[0]]]
-        raise CrossgraftError(
-            f"backbone {backbone.name} gives NaN or infinite features for {name}", "use other weights"
-        )
+    runner: Any = None
+    with bar(title, len(new)) as advance:
+        if backbone.tokens is not None:
+            batches: Any = text_batches(domain, backbone.tokens, new, unread, advance)
+        else:
+            batches = _picture_batches(domain, backbone, new, unread, advance)
+        try:
+            for keys, batch in batches:
+                if runner is None:  # now: the threads decode while the engine is made
+                    make = TextLayers if backbone.tokens is not None else engines.make
+                    runner = make(backbone, engine, finished)
+                runner.submit(batch, keys)
+                if time.monotonic() - last > COMMIT:
+                    commit()
+                    last = time.monotonic()
+        finally:  # also on Ctrl-C: what is computed is kept
+            batches.close()
+            if runner is not None:
+                runner.wait()
+            commit()
     return unread
 
 
-def _chain(first: list[Any], rest: Any) -> Any:
-    yield from first
-    yield from rest
+def _picture_batches(
+    domain: Domain, backbone: Backbone, new: dict[bytes, int], unread: dict[bytes, str], advance: Any
+) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """Keys and pixels, decoded ahead."""
+    p = backbone.preprocess
+    assert p is not None
+    reading = ahead(lambda i: read_picture(domain, i, p), new.values())
+    keys: list[bytes] = []
+    batch: list[np.ndarray] = []
+    try:
+        for key, read in zip(new, reading, strict=True):
+            advance(1)
+            if isinstance(read, str):
+                unread[key] = read
+                continue
+            keys.append(key)
+            batch.append(read)
+            if len(batch) == engines.BATCH:
+                yield keys, np.stack(batch)
+                keys, batch = [], []
+        if batch:
+            yield keys, np.stack(batch)
+    finally:
+        reading.close()

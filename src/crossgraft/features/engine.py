@@ -20,6 +20,7 @@ import numpy as np
 from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.errors import UsageError
 from crossgraft.features.store import cache_folder
+from crossgraft.progress import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -121,7 +122,7 @@ class OpenVino:
         p = backbone.preprocess
         assert p is not None
         core = ov.Core()
-        model = core.read_model(_converted(backbone, p)) if keep else _convert(backbone, p)
+        model = _converted(core, backbone, p) if keep else _convert(backbone, p)
         model.reshape([BATCH, p.size, p.size, p.channels])
         config = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
         self.queue = ov.AsyncInferQueue(core.compile_model(model, "CPU", config))
@@ -184,22 +185,27 @@ def _convert(backbone: Backbone, p: Preprocess) -> Any:
             torch.set_num_threads(threads)
 
 
-def _converted(backbone: Backbone, p: Preprocess) -> Path:
-    """The IR file of a backbone, from the cache or converted now."""
+def _converted(core: Any, backbone: Backbone, p: Preprocess) -> Any:
+    """OpenVINO's model of a backbone, from the cache, or converted now and kept there where there is room."""
     from importlib.metadata import version
 
     name = f"{backbone.name}/{backbone.revision}/{p}/{version('openvino')}"
     folder = cache_folder() / "engines"
     at = folder / blake2b(name.encode(), digest_size=20).hexdigest()
-    if not (at / "model.xml").is_file():
-        import openvino as ov
+    if (at / "model.xml").is_file():
+        return core.read_model(at / "model.xml")
+    import openvino as ov
 
-        model = _convert(backbone, p)
+    model = _convert(backbone, p)
+    scratch = None
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder))
         ov.save_model(model, scratch / "model.xml", compress_to_fp16=False)
-        try:
-            scratch.rename(at)  # whole or not at all, whoever is first
-        except OSError:
+        scratch.rename(at)  # whole or not at all, whoever is first
+    except (OSError, RuntimeError) as wrong:  # RuntimeError: how OpenVINO says that the disk is full
+        if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
-    return at / "model.xml"
+        if not at.is_dir():
+            say(f"{backbone.name} is converted again next time: it cannot be kept in {folder} ({wrong})")
+    return model

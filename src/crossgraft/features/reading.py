@@ -25,15 +25,25 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Prepared:
-    """Values with one row an example, and (row, reason) of those that could not be read; their rows are zero."""
+    """Values with one row an example, and (row, reason) of those that could not be read; their rows are zero or empty.
 
-    values: np.ndarray
+    notes  what is worth saying about how they were read
+    """
+
+    values: Any
     failures: list[tuple[int, str]]
+    notes: tuple[str, ...] = ()
 
 
 def pixels(domain: Domain, backbone: Backbone, *, title: str = "pictures") -> Prepared:
-    """Inputs as the backbone takes them: uint8 (N, S, S, C), in a file of the cache folder from 1 GiB on; or
-    float32 (N, D) of vectors."""
+    """Inputs as the backbone takes them: uint8 (N, S, S, C), in a file of the cache folder from 1 GiB on; float32
+    (N, D) of vectors; or `Ragged` rows of tokens."""
+    if backbone.tokens is not None:
+        from crossgraft.features.texts import chunk_note, chunks, read_tokens
+
+        tokens, unread = read_tokens(domain, backbone.tokens)
+        length = backbone.tokens.length
+        return Prepared(tokens, unread, chunk_note(domain.name, chunks(tokens, length), length))
     failures: list[tuple[int, str]] = []
     p = backbone.preprocess
     if p is None:
@@ -47,7 +57,7 @@ def pixels(domain: Domain, backbone: Backbone, *, title: str = "pictures") -> Pr
             else:
                 vectors[i] = row
         return Prepared(vectors, failures)
-    out = _room((len(domain), p.size, p.size, p.channels))
+    out = room((len(domain), p.size, p.size, p.channels))
     with bar(title, len(domain)) as advance:
         for i, read in enumerate(ahead(lambda i: read_picture(domain, i, p), range(len(domain)))):
             if isinstance(read, str):
@@ -113,18 +123,19 @@ def _try(read: Callable[[int], Any], i: int) -> Any:
         return wrong.reason
 
 
-def _room(shape: tuple[int, ...]) -> np.ndarray:
+def room(shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
     """Zeros in memory, or in a file that the system removes when the array goes."""
-    if int(np.prod(shape)) < IN_MEMORY:
-        return np.zeros(shape, dtype=np.uint8)
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < IN_MEMORY:
+        return np.zeros(shape, dtype=dtype)
     folder = cache_folder() / "pixels"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))  # a full disk says so now, not in the middle
-            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk says so now, not in the middle
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
     except OSError as wrong:
-        gib = np.prod(shape) / 2**30
+        gib = size / 2**30
         raise CrossgraftError(
             f"no room for {gib:.1f} GiB of pixels in {folder} ({wrong.strerror})",
             "make room, or name another folder with CROSSGRAFT_CACHE",

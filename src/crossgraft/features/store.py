@@ -59,13 +59,11 @@ class Store:
                 for key, vector in vectors.items():
                     data = np.ascontiguousarray(vector, dtype=np.float32).tobytes()
                     change.put(key, _check(data) + data)
-        except (lmdb.MapFullError, lmdb.DiskError, OSError) as wrong:
-            raise self._no_room(wrong) from None
-        except lmdb.Error as wrong:
-            if "space" in str(wrong).lower():
-                raise self._no_room(wrong) from None
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError) as wrong:
             self._set_aside(wrong)
             self.put(vectors)
+        except (lmdb.Error, OSError) as wrong:  # no room: also half a page written, which LMDB calls an I/O error
+            raise self._no_room(wrong) from None
 
     def close(self) -> None:
         """Let go of the files; other objects of this process on the same folder close too."""
@@ -85,14 +83,10 @@ class Store:
             size = (self.folder / "data.mdb").stat().st_size
             if size < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:
                 raise lmdb.CorruptedError("the file is cut off")  # reading past its end would kill the process
-        except lmdb.DiskError as wrong:
-            raise self._no_room(wrong) from None
-        except lmdb.Error as wrong:
-            if "space" in str(wrong).lower() or "ermission" in str(wrong):
-                raise self._no_room(wrong) from None
+        except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as wrong:
             self._set_aside(wrong)
             return self._env
-        except OSError as wrong:
+        except (lmdb.Error, OSError) as wrong:
             raise self._no_room(wrong) from None
         return env
 
