@@ -55,7 +55,9 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     return cell | brief | {"wall": time.perf_counter() - began}
 
 
-def run(name: str, cells: Sequence[dict[str, Any]], jobs: int) -> list[dict[str, Any]]:
+def run(
+    name: str, cells: Sequence[dict[str, Any]], jobs: int, work: Callable[[dict[str, Any]], dict[str, Any]] = one
+) -> list[dict[str, Any]]:
     """All cells; those done before are not done again (results/NAME.cells.jsonl; delete it to start afresh)."""
     path = RESULTS / f"{name}.cells.jsonl"
     path.parent.mkdir(exist_ok=True)
@@ -63,7 +65,7 @@ def run(name: str, cells: Sequence[dict[str, Any]], jobs: int) -> list[dict[str,
     done = {key(row): row for row in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
     todo = [cell for cell in cells if key(cell) not in done]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool, path.open("a") as out:
-        for i, future in enumerate(as_completed([pool.submit(one, cell) for cell in todo])):
+        for i, future in enumerate(as_completed([pool.submit(work, cell) for cell in todo])):
             row = future.result()
             done[key(row)] = row
             out.write(json.dumps(row) + "\n")

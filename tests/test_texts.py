@@ -129,3 +129,13 @@ def test_half_a_surrogate_pair_does_not_stop_a_digest(tmp_path: Path) -> None:
     domain = open_domain(table(tmp_path, "a.jsonl", '{"text": "a \\ud83d b", "label": "x"}\n'), "it")
     assert len(domain.digest(0)) == 20
     assert domain.read(0) == "a \ufffd b"
+
+
+def test_copies_of_test_texts_are_leaks() -> None:
+    from crossgraft.domains.leaks import leaks
+
+    long = [f"word{i}" for i in range(60)]
+    train = open_domain(["It is good.", "something else", "", " ".join(long)], "a")
+    test = open_domain(["it is  GOOD", "It is good.", "another", "", " ".join(long[:-2]), " ".join(long[::-1])], "b")
+    found = [(x.train, x.test, x.kind) for x in leaks(train, test)]
+    assert found == [("[0]", "[0]", "near"), ("[0]", "[1]", "exact"), ("[3]", "[4]", "near")]

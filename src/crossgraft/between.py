@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from crossgraft import backbones, features
 from crossgraft.asked import name_of
 from crossgraft.domains import open_domain
-from crossgraft.domains.arrays import of_kind
-from crossgraft.domains.domain import Domain, Kind
+from crossgraft.domains.arrays import common_kind, of_kind
+from crossgraft.domains.domain import Domain
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
@@ -92,7 +92,7 @@ def see(sides: dict[str, Any], backbone: str, weights: str | None, columns: dict
     Raises CrossgraftError where a domain cannot be read, UsageError for a backbone that knows nothing yet.
     """
     opened = {side: open_domain(what, side, **columns) for side, what in sides.items()}
-    kind: Kind = "image" if "image" in [d.kind for d in opened.values()] else "vector"
+    kind = common_kind(list(opened.values()))
     opened = {side: of_kind(d, kind) for side, d in opened.items()}
     chosen = backbones.load(backbone, opened["target"], weights=weights)
     if not chosen.pretrained:
@@ -127,6 +127,6 @@ def _shown(by: dict[str, Int[np.ndarray, " n"]], domains: list[Domain]) -> dict[
         for i in rows.tolist():
             what, label = domain.read(i), domain.labels[i]
             picture = thumbnail(what, 120) if domain.kind == "image" else b""
-            text = what if isinstance(what, str) else ""
+            text = what if isinstance(what, str) else " | ".join(what) if domain.kind == "text" else ""
             shown[side].append(Example(str(domain.names[i]), label or "", picture, text))
     return shown

@@ -126,7 +126,7 @@ def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     backbone = backbones.rebuild(
-        spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None
+        spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None, kind=spec["kind"]
     )
     if not spec["stored"] and backbone.revision != spec["revision"]:
         raise CrossgraftError(

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from crossgraft import backbones, features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
-from crossgraft.domains.arrays import of_kind
+from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.leaks import Leak, leaks
 from crossgraft.domains.pool import pool
@@ -34,13 +34,15 @@ class Side:
     columns  columns of the head that its softmax runs over, (k,)
     labels   column of each label within `columns`, -1 where missing, (N,)
     kept     what has been read or computed, by what it is; aligned with the rows
+    notes    what is worth saying about how they were read
     free     whether the input of each row may be learned from without its label, (N,) bool
     """
 
     domain: Domain
     columns: Int[np.ndarray, " k"]
     labels: Int[np.ndarray, " N"]
-    kept: dict[object, np.ndarray] = field(default_factory=dict)
+    kept: dict[object, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     free: np.ndarray | None = None
 
     @classmethod
@@ -60,19 +62,21 @@ class Side:
         """Indices of the rows whose inputs may be learned from without their labels."""
         return np.flatnonzero(np.isin(self.domain.splits, ("train", "unlabelled")) if self.free is None else self.free)
 
-    def pixels(self, backbone: Backbone) -> np.ndarray:
-        """Inputs as the backbone takes them, (N, S, S, C) uint8 or (N, D) float32; read once."""
-        return self._reading(("pixels", backbone.preprocess), backbone)
+    def pixels(self, backbone: Backbone) -> Any:
+        """Inputs as the backbone takes them, (N, S, S, C) uint8, (N, D) float32 or rows of tokens; read once."""
+        return self._reading(("pixels", backbone.preprocess or backbone.tokens), backbone)
 
     def features(self, backbone: Backbone) -> np.ndarray:
         """Features of a backbone, (N, D) float32; computed once."""
-        return self._reading(("features", backbone.revision), backbone)
+        found: np.ndarray = self._reading(("features", backbone.revision), backbone)
+        return found
 
-    def _reading(self, key: tuple[str, object], backbone: Backbone) -> np.ndarray:
+    def _reading(self, key: tuple[str, object], backbone: Backbone) -> Any:
         if key not in self.kept:
             read = features.pixels if key[0] == "pixels" else features.features
             prepared = read(self.domain, backbone)
             values = prepared.values
+            self.notes += [note for note in prepared.notes if note not in self.notes]
             if prepared.failures:  # found once: what is left reads without failures from here on
                 total = len(self.domain)
                 good = np.setdiff1d(np.arange(total), [i for i, _ in prepared.failures])
@@ -125,7 +129,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     opened = [
         open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)
     ]
-    kind = "image" if "image" in [d.kind for d in (target_domain, *opened)] else target_domain.kind
+    kind = common_kind((target_domain, *opened))
     target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
@@ -144,7 +148,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
     if not target_classes:
         raise CrossgraftError(
-            "neither the target nor a source has labels", "name the label column, or put pictures into class folders"
+            "neither the target nor a source has labels", "name the label column, or put the inputs into class folders"
         )
     task = Classify.union(target_classes, source_domain.classes if source_domain is not None else ())
     backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
@@ -155,6 +159,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
         (s.features if backbone.pretrained else s.pixels)(backbone)
+        warnings += s.notes
     test = side.domain.take(side.rows("test"))
     found = leaks(side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"]))), test)
     if source is not None:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from crossgraft.choose import HeldOut, Rows, held_out, judged_on
 from crossgraft.errors import CrossgraftError
+from crossgraft.features.ragged import Ragged
 from crossgraft.measure.calibration import brier, ece, temperature, vector_scaling
 from crossgraft.measure.compare import mcnemar, paired
 from crossgraft.measure.divergence import gap
@@ -29,6 +30,7 @@ PERMUTATIONS = 199
 SIZES, REPEATS = 5, 5  # points of the learning curve, and draws of the labels
 JUDGED = 20  # test examples below which no learning curve is drawn
 PIXELS = 16  # largest side of the pictures that a learner without transfer sees
+BAG = 512  # columns that the word pieces of texts are counted in, for the same
 CURVE_RIDGES = (1e-2, 1e-3, 1e-4)
 FLOOR = 1e-12  # probability of a class that the estimate has none of
 
@@ -211,8 +213,10 @@ def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
 
 
 def _small(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
-    """Inputs as vectors; large pictures as averages over blocks."""
+    """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces."""
     x = side.pixels(job.backbone)
+    if isinstance(x, Ragged):
+        return x.counts(BAG)
     if x.ndim == 4 and (block := -(-x.shape[1] // PIXELS)) > 1:
         n, width, channels = len(x), x.shape[1] // block, x.shape[3]
         small = np.empty((n, width, width, channels), dtype=np.float32)

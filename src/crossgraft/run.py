@@ -22,6 +22,7 @@ from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
+NAMED_BY = 60  # characters of a text that it is called by
 
 
 class Run:
@@ -85,7 +86,7 @@ class Run:
     def predict(self, inputs: Any, *, name: str = "input") -> list[dict[str, Any]]:
         """One row an input, in order: name, label, and probability of each class; or name and error.
 
-        `inputs` is a list of files or folders, arrays, or anything that opens as a domain.
+        `inputs` is a list of files, folders or texts, arrays, or anything that opens as a domain.
         """
         rows: list[dict[str, Any]] = []
         for domain in _inputs(inputs, self.model.backbone.kind, name):
@@ -172,20 +173,28 @@ def free_folder(stem: str, parent: Path = Path("runs")) -> Path:
 
 
 def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
-    """Domains to predict on: loose files together, folders and everything else each by itself."""
+    """Domains to predict on: loose files or texts together, folders and everything else each by itself."""
     if isinstance(inputs, (str, Path, Domain, dict, tuple)) or not isinstance(inputs, Sequence):
         inputs = [inputs]
     from crossgraft.domains.folders import picture_files
+    from crossgraft.domains.texts import is_a_text, text_domain
 
-    loose: list[Path] = []
+    loose: list[Any] = []
+
+    def together() -> Domain:
+        if kind == "text":
+            return text_domain(loose, name, names=[text[:NAMED_BY] for text in loose])
+        return picture_files([Path(file) for file in loose], name)
+
     for what in inputs:
-        is_file = isinstance(what, (str, Path)) and Path(what).is_file()
-        if kind == "image" and is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}:
-            loose.append(Path(what))
+        is_file = kind == "image" and isinstance(what, (str, Path)) and Path(what).is_file()
+        picture = is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}
+        if picture or (kind == "text" and isinstance(what, str) and is_a_text(what)):
+            loose.append(what)
             continue
         if loose:
-            yield picture_files(loose, name)
+            yield together()
             loose = []
         yield open_domain((what, None) if isinstance(what, np.ndarray) else what, name)
     if loose:
-        yield picture_files(loose, name)
+        yield together()

@@ -13,19 +13,21 @@ from crossgraft.errors import UsageError
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "rebuild"]
 
 OWN = {
-    "auto": ("image", "vector"),
+    "auto": ("image", "vector", "text"),
     "cnn": ("image",),
     "cnn_bn": ("image",),
     "mlp": ("vector",),
     "identity": ("vector",),
+    "words": ("text",),
 }
 
 
 def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
     """The backbone of this name for the inputs of this domain.
 
-    name     auto (pictures: EfficientNet-Lite0 from an installed package; vectors: identity), cnn, cnn_bn, mlp,
-             identity, torchvision/NAME, or any model of timm: NAME, timm/NAME, hf_hub:USER/NAME
+    name     auto (pictures: EfficientNet-Lite0, texts: MiniLM, of installed packages; vectors: identity), cnn, cnn_bn,
+             mlp, words, identity; for pictures torchvision/NAME, or any model of timm: NAME, timm/NAME,
+             hf_hub:USER/NAME; for texts any encoder of transformers: a local folder, or USER/NAME
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 
     Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights
@@ -38,6 +40,8 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
             raise UsageError(f"backbone {name} does not read {domain.kind}s", "use --backbone auto")
     if name == "auto":
         name = "identity" if domain.kind == "vector" else "auto"
+    if domain.kind == "text":
+        return _of_texts(name, weights)
     if name == "auto":
         from crossgraft.backbones.packaged import efficientnet_lite0
 
@@ -52,9 +56,16 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
 
 
 def rebuild(
-    name: str, *, preprocess: Preprocess | None, dim: int, state: Mapping[str, np.ndarray] | None = None
-) -> Backbone:
+    name: str, *, preprocess: Preprocess | None, dim: int, state: Mapping[str, np.ndarray] | None = None,
+    kind: str = "image",
+) -> Backbone:  # fmt: skip
     """The backbone of a saved model: found by its name alone, or (where `state` is given) with these weights."""
+    if kind == "text":
+        from crossgraft.backbones.weights import with_state
+
+        published = name not in ("auto", "words")
+        found = _of_texts(name, "random" if published and state is not None else None)
+        return found if state is None else with_state(found, state, None)
     if name == "auto" and state is None:
         from crossgraft.backbones.packaged import efficientnet_lite0
 
@@ -72,6 +83,12 @@ def rebuild(
 
         return with_state(efficientnet_lite0(), state, preprocess)
     return with_state(_published(name, "random"), state, preprocess)
+
+
+def _of_texts(name: str, weights: str | None) -> Backbone:
+    from crossgraft.backbones import text_models
+
+    return text_models.words() if name == "words" else text_models.text_model(name, weights)
 
 
 def _published(name: str, weights: str | None) -> Backbone:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import nn
+
+TYPE_BITS = 24
+NO_TOKEN = -1
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,22 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """How a text becomes tokens: int32 (L,), id + (token type << TYPE_BITS); NO_TOKEN where there is none.
+
+    A text of more than `length` tokens becomes chunks of at most so many, special tokens in each. They follow each
+    other, every one but the last filled up to `length` with NO_TOKEN.
+
+    revision  of the tokenizer
+    encode    texts, or pairs of them, to their rows
+    """
+
+    length: int
+    revision: str
+    encode: Callable[[Sequence[Any]], list[np.ndarray]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class SourceHead:
     """The head that came with pretrained weights: logits = features @ weight + bias."""
 
@@ -47,7 +66,8 @@ class Backbone:
     revision    hash of the weights (and of the code's version where they are not enough)
     kind        the kind of Domain that it reads
     dim         D
-    build       makes the module: normalised float (B, C, S, S) or (B, D_in) to (B, D); called once, when needed
+    build       makes the module: normalised float (B, C, S, S), float (B, D_in) or tokens (B, L) to (B, D); called
+                once, when needed
     groups      layer groups from input to output: (name, prefixes of parameter names); every parameter in exactly one
     pretrained  False for a network that must first learn (on the source, or from nothing)
     portable    True where the name alone finds the weights again on another machine (package or hub)
@@ -55,11 +75,12 @@ class Backbone:
 
     name: str
     revision: str
-    kind: Literal["image", "vector"]
+    kind: Literal["image", "vector", "text"]
     dim: int
     build: Callable[[], nn.Module]
     groups: tuple[tuple[str, tuple[str, ...]], ...]
     preprocess: Preprocess | None = None
+    tokens: Tokens | None = None
     pretrained: bool = True
     portable: bool = True
     source_head: Callable[[], SourceHead] | None = field(default=None, repr=False)

@@ -35,6 +35,34 @@ def groups_of(module: nn.Module) -> Groups:
     return tuple(zip(labels, found, strict=True))
 
 
+def groups_of_encoder(module: nn.Module) -> Groups:
+    """What comes before a transformer's layers, each layer, and what comes after; every parameter in exactly one.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Embedding(2, 2), nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]))
+    >>> groups_of_encoder(net)
+    (('embeddings', ('0',)), ('layer.0', ('1.0',)), ('layer.1', ('1.1',)))
+    """
+    names = [name for name, _ in module.named_parameters()]
+    lists = [
+        (path, len(found))
+        for path, found in module.named_modules()
+        if type(found).__name__ == "ModuleList" and any(name.startswith(f"{path}.0.") for name in names)
+    ]
+    if not lists:
+        return groups_of(module)
+    path, n = max(lists, key=lambda each: each[1])
+    inside = [name for name in names if name.startswith(f"{path}.")]
+    first = names.index(inside[0])
+    before = [name for name in names[:first] if name not in inside]
+    after = [name for name in names[first:] if name not in inside]
+    found = [
+        ("embeddings", before),
+        *((f"layer.{k}", [x for x in inside if x.startswith(f"{path}.{k}.")]) for k in range(n)),
+    ]
+    return tuple((label, _shortest(members, names)) for label, members in [*found, ("top", after)] if members)
+
+
 def _shortest(members: list[str], names: list[str]) -> tuple[str, ...]:
     """The fewest prefixes that hold these parameters and no others."""
     own = set(members)

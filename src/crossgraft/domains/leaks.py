@@ -1,4 +1,5 @@
-"""Test examples that training has already seen: the same content, or the same picture resized or encoded again.
+"""Test examples that training has already seen: the same content, nearly the same text, or the same picture resized or
+encoded again.
 
 Near duplicates are found with a difference hash (Krawetz 2013): the picture's centre square as 9 x 8 and 8 x 9 greys,
 one bit for each neighbour brighter by more than one grey level, 128 bits. A pair within NEAR_BITS is confirmed by the
@@ -20,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8, UInt64
 
 from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.domains.text_leaks import near_texts
 
 NEAR_BITS = 20
 NEAR_CORRELATION = 0.95
@@ -31,7 +33,8 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Leak:
-    """A test example and its nearest training example; distance in differing bits of 128, 0 where exact."""
+    """A test example and its nearest training example; distance in differing bits of 128, of texts in per cent of the
+    runs of words that only one of them has, 0 where exact."""
 
     train: str
     test: str
@@ -60,6 +63,10 @@ def leaks(
         known.setdefault(key, i)
     exact = {j: known[key] for j, key in _digests(test) if key in known}
     found = {j: Leak(str(train.names[i]), str(test.names[j]), "exact", 0) for j, i in exact.items()}
+    if train.kind == test.kind == "text":
+        rest = np.setdiff1d(np.arange(len(test)), list(exact))
+        for i, j, distance in near_texts(train, test, np.array(sorted(known.values()), dtype=np.int64), rest):
+            found[j] = Leak(str(train.names[i]), str(test.names[j]), "near", distance)
     if train.kind == "image" and test.kind == "image" and _large(train) and _large(test):
         rest = np.setdiff1d(np.arange(len(test)), list(exact))
         once = np.array(sorted(known.values()), dtype=np.int64)  # a picture that comes twice is compared once

@@ -21,6 +21,7 @@ from crossgraft.errors import CrossgraftError, Skipped
 
 Text = str | tuple[str, str]  # one text, or two that are read together (premise and hypothesis, title and body)
 SUFFIXES = (".txt", ".text")
+FILES = (*SUFFIXES, ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 LEGACY = "cp1252"  # what bytes that are not UTF-8 are taken for
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -61,8 +62,22 @@ def is_texts(values: np.ndarray) -> bool:
     return bool(held) and all(isinstance(v, str) for v in held)
 
 
+def is_a_text(what: str) -> bool:
+    """Whether a string is a text itself: neither a path that exists nor one word that ends like a file.
+
+    >>> is_a_text("It broke."), is_a_text("missing.csv")
+    (True, False)
+    """
+    try:
+        there = os.path.exists(what) if what else False
+    except ValueError:  # a NUL byte
+        there = False
+    return not there and (any(c.isspace() for c in what) or os.path.splitext(what)[1].lower() not in FILES)
+
+
 def digest(text: Text) -> bytes:
-    """20 bytes that stand for a text or a pair."""
+    """20 bytes that stand for a text or a pair. Raises Unreadable where it is empty."""
+    text = _read(text)
     parts = (text,) if isinstance(text, str) else text
     return blake2b(b"\0".join(p.encode() for p in parts), digest_size=20, person=b"text").digest()
 

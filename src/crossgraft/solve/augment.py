@@ -9,32 +9,39 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from crossgraft.backbones.backbone import NO_TOKEN
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.errors import UsageError, nearest
+from crossgraft.features.ragged import Ragged
 from crossgraft.solve.batches import Augment
 
 SMALL = 64  # side in pixels up to which grey pictures are taken for characters
 LOOKED_AT = 8
+HIDDEN = 0.2
 
 
 def augmentation_for(name: str, domain: Domain) -> Augment | None:
-    """The augmentation of a name; "auto": digits for small grey pictures, photos for others. None for vectors."""
+    """The augmentation of a name; "auto": digits for small grey pictures, photos for others. None for vectors and
+    texts."""
     if name not in ("auto", "none", *AUGMENTATIONS):
         raise UsageError(
             f"unknown augmentation {name!r}",
             nearest(name, list(AUGMENTATIONS)) or f"give auto, none, {', '.join(AUGMENTATIONS)}",
         )
-    if domain.kind == "vector" or name == "none":
+    if domain.kind != "image" or name == "none":
         return None
     return AUGMENTATIONS[("digits" if _characters(domain) else "photos") if name == "auto" else name]
 
 
-def strong_for(weak: Augment | None, values: np.ndarray) -> Augment:
-    """The second view of FixMatch: the weak one twice and a square erased (DeVries, Taylor 2017); noise on vectors."""
+def strong_for(weak: Augment | None, values: np.ndarray | Ragged) -> Augment:
+    """The second view of FixMatch: the weak one twice and a square erased (DeVries, Taylor 2017); noise on vectors;
+    words hidden in texts."""
+    if isinstance(values, Ragged):
+        return hidden_words
 
     def strong(batch: Tensor, draw: Generator) -> Tensor:
         if weak is None:
@@ -45,6 +52,13 @@ def strong_for(weak: Augment | None, values: np.ndarray) -> Augment:
 
     spread = torch.from_numpy(values.std(0).astype(np.float32)) if values.ndim == 2 else torch.zeros(())
     return strong
+
+
+def hidden_words(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B L"]:
+    """A fifth of the word pieces behind the first hidden from the layers."""
+    gone = torch.rand(tokens.shape, generator=draw) < HIDDEN
+    gone[:, :1] = False
+    return tokens.masked_fill(gone, NO_TOKEN)
 
 
 def erased(values: Float[Tensor, "B H W C"], draw: Generator) -> Float[Tensor, "B H W C"]:

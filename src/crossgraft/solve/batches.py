@@ -12,6 +12,8 @@ from jaxtyping import Int, Shaped
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from crossgraft.errors import UsageError
+from crossgraft.features.ragged import Ragged, tensor
 from crossgraft.seeds import rng, seed_for
 from crossgraft.tasks import MISSING
 
@@ -48,7 +50,7 @@ class Batch:
 class Stream:
     """The training examples of one domain.
 
-    values      (N, H, W, C) uint8 or (N, D) float32
+    values      (N, H, W, C) uint8, (N, D) float32, or rows of tokens
     labels      (N,) positions within the domain's own classes, -1 where missing
     batch_size  of all processes together; with fewer examples a batch is the whole set once
     augment     a batch and a generator to a batch
@@ -62,7 +64,7 @@ class Stream:
     [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     """
 
-    values: Shaped[np.ndarray, "N ..."]
+    values: Shaped[np.ndarray, "N ..."] | Ragged
     labels: Int[np.ndarray, " N"]
     batch_size: int
     augment: Augment | None = None
@@ -107,7 +109,7 @@ class Stream:
         rows = self.rows(seed, use, step)
         if len(rows) >= ranks > 1:
             rows = rows[rank::ranks]
-        values, labels = torch.from_numpy(self.values[rows]), torch.from_numpy(self.labels[rows])
+        values, labels = tensor(self.values[rows]), torch.from_numpy(self.labels[rows])
         use = f"{use}/{rank}" if rank else use
         second = None
         if two_views and self.strong is not None:
@@ -118,6 +120,8 @@ class Stream:
         batch = Batch(values, labels, None, second, known)
         if mixup <= 0 or not (self.labels != MISSING).any():
             return batch
+        if isinstance(self.values, Ragged):
+            raise UsageError("mixup mixes inputs, and texts cannot be mixed", "leave out --mixup")
         draw = rng(seed, f"{use}/mixup{step}")
         m = torch.from_numpy(draw.beta(mixup, mixup, len(rows)).astype(np.float32))
         other = torch.from_numpy(draw.permutation(len(rows)))

@@ -125,7 +125,8 @@ def frozen_features(backbone: Backbone, side: Side) -> Float[np.ndarray, "N D"]:
     key = ("embedded", backbone.revision)
     if key not in side.kept:
         side.kept[key] = features.embed(backbone, side.pixels(backbone))
-    return side.kept[key]
+    found: Float[np.ndarray, "N D"] = side.kept[key]
+    return found
 
 
 def descend(

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.features.ragged import Ragged, joined, tensor
 from crossgraft.objective import heads
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import row_of
@@ -37,7 +38,8 @@ class Net(nn.Module):
     seed              of the head's first weights, uniform in +-1/sqrt(D)
     learn_statistics  whether BatchNorm statistics learn, see above
 
-    Pictures come as (B, H, W, C) in 0..255, uint8 or float, and are normalised inside; vectors as float (B, D_in).
+    Pictures come as (B, H, W, C) in 0..255, uint8 or float, and are normalised inside; vectors as float (B, D_in),
+    texts as tokens (B, L).
     """
 
     scale: Tensor
@@ -116,7 +118,7 @@ class Net(nn.Module):
     def forward(self, batches: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Features (B, D) and logits over its columns (B, k), of each domain, in one pass through the layers."""
         parts = list(batches.values())
-        features = self.features(parts[0] if len(parts) == 1 else torch.cat(parts))
+        features = self.features(joined(parts))
         split = torch.split(features, [len(part) for part in parts])
         return {d: (f, self.logits(f, d)) for d, f in zip(batches, split, strict=True)}
 
@@ -194,24 +196,21 @@ class Net(nn.Module):
         return weight.T.copy(), bias.copy()
 
     def log_probabilities(
-        self, values: Shaped[np.ndarray, "N ..."], domain: str, batch_size: int = 256
+        self, values: Shaped[np.ndarray, "N ..."] | Ragged, domain: str, batch_size: int = 256
     ) -> Float[np.ndarray, "N k"]:
         """log p(y|x) over the classes of a domain, float64, in inference mode."""
         return self._infer(values, batch_size, lambda f: self.logits(f, domain).double().log_softmax(1))
 
-    def embed(self, values: Shaped[np.ndarray, "N ..."], batch_size: int = 256) -> Float[np.ndarray, "N D"]:
+    def embed(self, values: Shaped[np.ndarray, "N ..."] | Ragged, batch_size: int = 256) -> Float[np.ndarray, "N D"]:
         """Features, float32, in inference mode."""
         return self._infer(values, batch_size, lambda f: f.float())
 
-    def _infer(self, values: np.ndarray, batch_size: int, last: Callable[[Tensor], Tensor]) -> np.ndarray:
+    def _infer(self, values: np.ndarray | Ragged, batch_size: int, last: Callable[[Tensor], Tensor]) -> np.ndarray:
         was, device = self.training, self.linear.weight.device
         self.eval()
         try:
             with torch.inference_mode():
-                batches = (
-                    torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size]))
-                    for i in range(0, max(len(values), 1), batch_size)
-                )
+                batches = (tensor(values[i : i + batch_size]) for i in range(0, max(len(values), 1), batch_size))
                 return torch.cat([last(self.features(batch.to(device))).cpu() for batch in batches]).numpy()
         finally:
             self.train(was)

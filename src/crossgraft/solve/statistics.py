@@ -9,10 +9,11 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossgraft.errors import UsageError
+from crossgraft.features.ragged import Ragged, tensor
 from crossgraft.solve.net import Net
 
 
-def estimate(net: Net, values: np.ndarray[Any, Any], batch_size: int = 256) -> None:
+def estimate(net: Net, values: np.ndarray[Any, Any] | Ragged, batch_size: int = 256) -> None:
     """The statistics of BatchNorm layers become those of these inputs (Li et al., Pattern Recognition 80, 2018).
 
     Raises UsageError where there is no such layer, or fewer than two inputs.
@@ -31,7 +32,6 @@ def estimate(net: Net, values: np.ndarray[Any, Any], batch_size: int = 256) -> N
     whole = len(values) - len(values) % batch_size or len(values)
     with torch.no_grad():
         for i in range(0, whole, batch_size):
-            batch = torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size]))
-            net.features(batch.to(net.linear.weight.device))
+            net.features(tensor(values[i : i + batch_size]).to(net.linear.weight.device))
     for m, momentum in zip(norms, momenta, strict=True):
         m.momentum, m.training = momentum, False

