@@ -62,6 +62,23 @@ def test_one_change_among_many_costs_one_forward_pass(tmp_path: Path, counted: l
     assert not np.array_equal(first[17], second[17])
 
 
+@pytest.mark.slow
+def test_one_file_changed_among_10_000_costs_one_forward_pass(tmp_path: Path, counted: list[int]) -> None:
+    x = some(10_000, size=8)
+    for name in ("a", "b"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+    for i, picture in enumerate(x):
+        Image.fromarray(picture).save(tmp_path / "p" / "ab"[i % 2] / f"{i}.png")
+    store = Store(tmp_path / "s")
+    first = features.features(open_domain(tmp_path / "p", "p"), tiny(), store=store, engine="torch").values
+    assert sum(counted) == 10_000
+    counted.clear()
+    Image.fromarray(255 - x[4321]).save(tmp_path / "p" / "b" / "4321.png")
+    second = features.features(open_domain(tmp_path / "p", "p"), tiny(), store=store, engine="torch").values
+    assert sum(counted) == 1
+    assert (first != second).any(1).sum() == 1
+
+
 def test_features_equal_the_layers_own(tmp_path: Path) -> None:
     d, b = domain_of(some(11)), tiny()
     p = b.preprocess

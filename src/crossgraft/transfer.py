@@ -89,7 +89,8 @@ class Steps:
         job = self.job
         start = self.graft(f_s, rows, schedule, source)
         if schedule != "frozen" and not isinstance(job.recipe.lam, float):
-            start = for_moving_layers(start) if lam is None else with_lam(start, lam)
+            per_class = len(job.rows) / len(job.target.columns)
+            start = for_moving_layers(start, per_class) if lam is None else with_lam(start, lam)
             if job.recipe.lam == "search" and lam is None and source is not None and job.method == "joint":
                 at: Callable[[float], Learn] = lambda x: lambda r, u: self.transfer(f_s, r, schedule, u, source, x)  # noqa: E731
                 start = with_lam(start, search_lam(job, at, start.lam or 0.0, schedule))

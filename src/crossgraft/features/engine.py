@@ -177,7 +177,7 @@ def _convert(backbone: Backbone, p: Preprocess) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # tracing is what OpenVINO calls; torch deprecates it
                 # Tracing it twice to compare, and modules that are not frozen, take twice the time.
-                traced = torch.jit.trace(wrapped(backbone.fresh(0), p).eval(), example, check_trace=False)
+                traced = torch.jit.trace(wrapped(backbone.fresh(0), p).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
                 return ov.convert_model(torch.jit.freeze(traced), example_input=example)
         except Exception as wrong:  # an operation that OpenVINO does not know, or a graph that cannot be traced
             raise Unfit(str(wrong).splitlines()[0][:120]) from None

@@ -58,7 +58,8 @@ def draw(name: str, about: str, width: int, height: int, paint: Callable[[Figure
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         paint(figure)
         page = StringIO()
-        FigureCanvasSVG(figure).print_svg(page, metadata={"Date": None})  # savefig would draw it twice
+        # savefig would draw it twice
+        FigureCanvasSVG(figure).print_svg(page, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return Markup(_inline(page.getvalue(), name, about, width))
 
 

@@ -26,8 +26,9 @@ __all__ = ["Fitted", "descend", "even_lam", "for_moving_layers", "frozen_feature
 if TYPE_CHECKING:
     from crossgraft.solve.settings import Settings
 
-# Frozen features say little about lambda for layers that move. By digits of seeds 100 to 102, 1 to 5 labels a class.
+# Frozen features say little about lambda for layers that move. By digits of seeds 100 to 103, 1 to 5 labels a class.
 MOVING_LAMS = (0.3, 3.0)
+FEW_LAM = 10.0  # least with one label a class; with n of them a share 1/n, as the variance of their mean
 
 
 @dataclass(eq=False)
@@ -98,11 +99,15 @@ def solve_frozen(
     return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, found.ridge, found.path, found.point)
 
 
-def for_moving_layers(start: Fitted) -> Fitted:
-    """A frozen solution as the start of layers that move: its lambda, where the source counts, within MOVING_LAMS."""
+def for_moving_layers(start: Fitted, per_class: float) -> Fitted:
+    """A frozen solution as the start of layers that move: its lambda, where the source counts, within bounds.
+
+    per_class  target labels a class, on the mean: the fewer, the more the source must hold the layers
+    """
     if not start.lam:
         return start
-    return with_lam(start, float(np.clip(start.lam, *MOVING_LAMS)))
+    low, high = np.maximum(MOVING_LAMS, FEW_LAM / per_class)
+    return with_lam(start, float(np.clip(start.lam, low, high)))
 
 
 def with_lam(start: Fitted, lam: float) -> Fitted:
