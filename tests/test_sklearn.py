@@ -52,10 +52,10 @@ def domains(n: int = 300, few: int = 5, shift: float = 0.6, seed: int = 0) -> tu
 
 def test_the_head_is_the_one_that_the_library_solves() -> None:
     xs, ys, xt, yt, test, _ = domains()
-    fitted = TransferClassifier(guard=False).fit(xt, yt, X_source=xs, y_source=ys)
+    fitted = TransferClassifier(guard=False, lam=0.5).fit(xt, yt, X_source=xs, y_source=ys)
     scale, at = scaling(xt, xs), np.arange(3)
     parts = [Part(scale.apply(x), np.unique(y, return_inverse=True)[1], at) for x, y in ((xt, yt), (xs, ys))]
-    found = solve_joint(*parts, 3, 0)
+    found = solve_joint(*parts, 3, 0, lam=0.5, rule="min")
     head = scale.fold(found.head)
     assert (fitted.lam_, fitted.ridge_) == (found.lam, found.ridge)
     z = test @ head.weight + head.bias

@@ -22,8 +22,10 @@ _PASSED = {"sample_domain": True, "allow_source": True}
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """CE_target + lam CE_source + ridge/2 |W - W0|^2 in a linear head, lam and ridge by leave-one-out on the target.
 
-    Beside it stand target only and source only; the guard keeps the one that held-out cross-entropy favours. Features
-    are taken as they are: put a scaler before it where their units differ.
+    W0 is zero or the source's head: with lam "auto" both are solved, and the second is taken (lam_ is None) unless
+    leave-one-out favours the first by more than a standard error. Beside it stand target only and source only; the
+    guard keeps the one that held-out cross-entropy favours. Features are taken as they are: put a scaler before it
+    where their units differ.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ from crossgraft.solve.path import scaling
 from crossgraft.tasks import log_softmax
 
 Rows = Float[np.ndarray, "n d"]
+PULLS = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # ridges towards the source: at the last hardly anything moves
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,7 @@ def _models(
         ridge = asked.ridge
         models["target_only"] = solve_joint(target, None, g.n_columns, asked.seed, ridge=ridge)
         if source is not None or prior is not None:
-            models["transfer"] = solve_joint(
-                target, source, g.n_columns, asked.seed, lam=asked.lam, ridge=ridge, prior=prior
-            )
+            models["transfer"] = _transfer(g, asked, target, source, prior)
     evidence = {name: m.point.losses for name, m in models.items() if m.point is not None}
     if source is not None:
         models["source_only"] = solve_alone(source, g.n_columns, asked.seed, prior=prior)
@@ -155,6 +154,27 @@ def _models(
         log_p = log_softmax((target.x[judged] @ head.weight + head.bias)[:, target.columns])
         evidence["source_only"] = -log_p[np.arange(len(judged)), np.searchsorted(target.columns, target.y[judged])]
     return models, evidence
+
+
+def _transfer(g: Given, asked: Asked, target: Part, source: Part | None, prior: Head | None) -> Joint:
+    """The joint head, or the target's head pulled towards the source's: the latter unless the former is better.
+
+    Better means by more than one standard error of the paired leave-one-out losses. The pulled head leaves the source's
+    only where few labels say so, which a path that shrinks to zero cannot.
+    """
+    found: dict[str, Joint] = {}
+    if asked.lam is None:
+        towards = prior or (solve_alone(source, g.n_columns, asked.seed).head if source is not None else None)
+        found["pulled"] = solve_joint(
+            target, None, g.n_columns, asked.seed, ridge=asked.ridge, prior=towards, ridges=PULLS
+        )
+    if source is not None:
+        lam, ridge = asked.lam, asked.ridge
+        found["joint"] = solve_joint(
+            target, source, g.n_columns, asked.seed, lam=lam, ridge=ridge, prior=prior, rule="min"
+        )
+    losses = {name: f.point.losses for name, f in found.items() if f.point is not None}
+    return found[guard(losses, list(found)).kept if len(losses) > 1 else next(iter(found))]
 
 
 def _labelled_by_itself(found: Joint, source: Part, z: Rows, g: Given, asked: Asked, prior: Head | None) -> Joint:

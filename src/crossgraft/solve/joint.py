@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,12 +37,16 @@ def solve_joint(
     ridge: float | None = None,
     prior: Head | None = None,
     judged: bool = True,
+    rule: str = "even",
+    ridges: Sequence[float] | None = None,
 ) -> Joint:
     """Minimise CE_target + lam CE_source + ridge/2 |W - W0|^2 at the lambda and ridge of the best path.
 
     lam, ridge  hold one of them; None takes it from the path
     prior       W0, by default zero
     judged      whether leave-one-out is wanted where both are held
+    rule        even: `even_lam`, and the strongest ridge that is as good there; min: the least leave-one-out loss
+    ridges      the grid, by default the path's own
 
     Features have mean squared norm 1 (`scaling`). The path reads at most 2,000 source rows drawn by `seed`: their mean
     stands for that of all, which the head is solved from.
@@ -54,9 +59,9 @@ def solve_joint(
     solved = point = None
     if judged or lam is None or ridge is None:
         lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
-        ridges = None if ridge is None else np.array([ridge])
-        solved = path(target, few, n_columns, lams=lams, ridges=ridges, prior=prior)
-        point = solved.choose(lam=even_lam(solved))
+        grid = ridges if ridge is None else np.array([ridge])
+        solved = path(target, few, n_columns, lams=lams, ridges=grid, prior=prior)
+        point = solved.choose("min") if rule == "min" else solved.choose(lam=even_lam(solved))
         lam, ridge = point.lam, point.ridge
     assert ridge is not None
     if point is not None and few is source:
