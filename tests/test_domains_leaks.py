@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 
 from crossgraft.domains import Domain, open_domain
 from crossgraft.domains.folders import picture_files
-from crossgraft.domains.leaks import Leak, difference_hash, leaks, small_greys
+from crossgraft.domains.leaks import Leak, difference_hash, leaks, read_greys, small_greys
+from crossgraft.features import Store, greys, kept_greys
 
 
 def scene(seed: int, width: int = 200, height: int = 160) -> Image.Image:
@@ -63,18 +64,24 @@ def test_changed_copies_are_near(change: object) -> None:
     assert 0 <= found[0].distance <= 20
 
 
-def test_pixels_that_are_decoded_already_give_the_same() -> None:
+def test_pictures_are_decoded_for_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = domain("train", *map(jpeg, TRAIN)), domain("test", jpeg(scene(100)), jpeg(TRAIN[2].resize((100, 80))))
-    square = [np.stack([small(d.read(i)) for i in range(len(d))]) for d in (train, test)]
-    found = leaks(train, test, train_pixels=square[0], test_pixels=square[1])
-    assert [(f.train, f.test, f.kind) for f in found] == [("train2", "test1", "near")]
+    store = Store(tmp_path / "s")
+    monkeypatch.setattr(greys, "read_greys", counting := Counting())
+    found = [leaks(train, test, greys=lambda d, at: kept_greys(d, at, store)) for _ in range(2)]
+    assert found[0] == found[1] == leaks(train, test)
+    assert [(f.train, f.test, f.kind) for f in found[0]] == [("train2", "test1", "near")]
+    assert counting.read == len(TRAIN) + 2
 
 
-def small(pixels: np.ndarray) -> np.ndarray:
-    side = min(pixels.shape[:2])
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    picture = Image.fromarray(pixels[top : top + side, left : left + side])
-    return np.asarray(picture.resize((64, 64), Image.Resampling.BICUBIC))
+class Counting:
+    """`read_greys`, and the number of pictures that it decoded."""
+
+    read = 0
+
+    def __call__(self, domain: Domain, at: np.ndarray) -> np.ndarray:
+        self.read += len(at)
+        return read_greys(domain, at)
 
 
 def test_the_nearest_of_several_is_named() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.leaks import leaks
@@ -88,7 +89,7 @@ def source_side(domain: Domain, target: Side, seed: int, most: int) -> tuple[Sid
         raise CrossgraftError(told, "give the same features of both")
     domain = domain.take(_some(np.arange(len(domain)), most, seed, "rank/source"))
     notes = list(domain.notes)
-    copies = {leak.test for leak in leaks(target.domain, domain)}
+    copies = {leak.test for leak in leaks(target.domain, domain, greys=features.kept_greys)}
     if copies:
         domain = domain.take(np.flatnonzero([name not in copies for name in domain.names]))
         notes.append(f"{len(copies)} examples are among the target's labelled ones and were left out of the source")

@@ -161,9 +161,10 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         (s.features if backbone.pretrained else s.pixels)(backbone)
         warnings += s.notes
     test = side.domain.take(side.rows("test"))
-    found = leaks(side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"]))), test)
+    learnt = side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"])))
+    found = leaks(learnt, test, greys=features.kept_greys)
     if source is not None:
-        found = [*found, *leaks(source.domain, test)]
+        found = [*found, *leaks(source.domain, test, greys=features.kept_greys)]
     if found:
         warnings.append(
             f"{len(found)} test examples are copies or near copies of training examples: the scores may be too good"

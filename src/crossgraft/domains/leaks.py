@@ -12,13 +12,13 @@ stay within 12 bits and above 0.95. A copy that was cropped is not found.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8, UInt64
+from jaxtyping import Float, Int, Num, UInt64
 
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.text_leaks import near_texts
@@ -29,6 +29,9 @@ NEAR_SIDE = 64
 SIDE = 32  # of the greys that are compared
 BLOCK = 512
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+Greys = Callable[[Domain, np.ndarray], np.ndarray]  # (domain, rows) to their small greys (n, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,17 @@ class Leak:
     distance: int
 
 
-def leaks(
-    train: Domain,
-    test: Domain,
-    *,
-    train_pixels: UInt8[np.ndarray, "N S S C"] | None = None,
-    test_pixels: UInt8[np.ndarray, "M S S C"] | None = None,
-) -> list[Leak]:
+def leaks(train: Domain, test: Domain, *, greys: Greys | None = None) -> list[Leak]:
     """One Leak for each test example that training holds too; vectors count where they are equal.
 
-    Pictures that are decoded already may be given, in the order of the domains. Unreadable ones are passed over.
+    greys  reads pictures as `small_greys`, by default from the domain; unreadable ones are passed over
 
     >>> from crossgraft.domains import open_domain
     >>> a, b = open_domain((np.eye(3), None), "a"), open_domain((np.eye(3)[1:2], None), "b")
     >>> leaks(a, b)
     [Leak(train='[1]', test='[0]', kind='exact', distance=0)]
     """
+    greys = greys or read_greys
     known: dict[bytes, int] = {}
     for i, key in _digests(train):
         known.setdefault(key, i)
@@ -70,7 +68,7 @@ def leaks(
     if train.kind == "image" and test.kind == "image" and _large(train) and _large(test):
         rest = np.setdiff1d(np.arange(len(test)), list(exact))
         once = np.array(sorted(known.values()), dtype=np.int64)  # a picture that comes twice is compared once
-        a, b = _greys(train, train_pixels, once), _greys(test, test_pixels, rest)
+        a, b = greys(train, once), greys(test, rest)
         for row, column, bits in _near(a, b):
             i, j = int(once[row]), int(rest[column])
             nearer = j not in found or bits < found[j].distance
@@ -135,13 +133,9 @@ def _boxes(size: int, parts: int) -> Float[np.ndarray, "parts size"]:
     return weights
 
 
-def _greys(domain: Domain, pixels: np.ndarray | None, at: np.ndarray) -> Float[np.ndarray, "n 32 32"]:
-    """Small greys of some examples; zero where unreadable."""
+def read_greys(domain: Domain, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 32 32"]:
+    """Small greys of some pictures of a domain; zero where unreadable."""
     out = np.zeros((len(at), SIDE, SIDE), dtype=np.float32)
-    if pixels is not None:
-        for start in range(0, len(at), 64):
-            out[start : start + 64] = small_greys(pixels[at[start : start + 64]])
-        return out
 
     def one(i: int) -> Float[np.ndarray, "32 32"] | None:
         try:
