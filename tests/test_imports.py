@@ -26,6 +26,7 @@ ROAD = [
     "run",
     "choose",
     "proof",
+    "wording",
     "record",
     "explained",
     "between",

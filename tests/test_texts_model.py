@@ -194,8 +194,36 @@ def test_fit_predict_score_and_report_on_texts(folder: Path, tmp_path: Path) -> 
     assert rows[-1]["error"] == rows[-2]["error"] == "the text is empty"
     again = crossgraft.Run.open(tmp_path / "run").score(tmp_path / "few.jsonl")
     assert again["n"] == 80
-    page = (tmp_path / "run" / "report.html").read_text()
+    mistake = {"name": "x", "label": "pos", "predicted": "neg", "probability": 0.9, "text": "<script>alert(1)</script>"}
+    words = [{"words": "<b>bad</b>", "nats": 0.51}]
+    (tmp_path / "run" / "texts.json").write_text(json.dumps([mistake | {"words": words}]))
+    page = crossgraft.Run.open(tmp_path / "run").report().read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;b&gt;bad&lt;/b&gt;" in page
     assert "<script>alert" not in page
+
+
+def test_the_word_that_decides_is_named(tiny: Backbone) -> None:
+    from crossgraft.objective.algebra import ce
+    from crossgraft.solve.fitted import Fitted
+    from crossgraft.wording import deciding
+
+    def bag(texts: list[str]) -> np.ndarray:
+        return features.features(open_domain(texts, "it"), tiny).values
+
+    x, labels = bag(reviews(60, 0)[0]), np.arange(60) % 2
+    from sklearn.linear_model import LogisticRegression
+
+    head = LogisticRegression(C=1e3, max_iter=2000).fit(x, labels)
+    weight = np.stack([-head.coef_[0], head.coef_[0]], 1)
+    fitted = Fitted(tiny, weight, np.array([-1, 1]) * head.intercept_[0], ce("target"), "frozen")
+    text = max(reviews(60, 0)[0], key=lambda t: fitted.of_features(bag([t]), np.arange(2))[0, 1])
+    words = text.split()
+    without = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
+    log_p = fitted.of_features(bag([text, *without]), np.arange(2))[:, 1]
+    found = deciding(fitted, [text], np.array([1]), np.arange(2))[0]
+    assert found[0]["words"] == words[int(log_p[1:].argmin())]
+    assert found[0]["nats"] == pytest.approx(log_p[0] - log_p[1:].min(), abs=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["lp_ft", "gradual", "full"])

@@ -21,6 +21,7 @@ from crossgraft.run import MEASURES, PREDICTIONS, RESULT, Run
 from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted
 from crossgraft.tasks import Classify
+from crossgraft.wording import deciding, shown
 
 PACKAGES = (
     "crossgraft",
@@ -30,11 +31,14 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "transformers",
+    "tokenizers",
     "accelerate",
     "openvino",
     "pillow",
     "simplejpeg",
 )
+EXPLAINED = 4  # of these, texts whose deciding words are looked for
 SHOWN = 12  # most confident mistakes that the report shows
 SOURCE_SAMPLE = 1000  # source examples from which the value of the source term is taken
 
@@ -65,7 +69,7 @@ def record(
     columns = job.target.columns
     Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns]).save(run.folder)
     if len(test):
-        _predictions(run, job, task, test, log_p[verdict.kept])
+        _predictions(run, job, task, test, log_p[verdict.kept], kept)
     train_model = models.get("transfer", kept)
     began = time.perf_counter()
     proven = proof(job, models, evidence, verdict.kept, log_p)
@@ -164,7 +168,7 @@ def _path(model: Fitted) -> dict[str, Any] | None:
     return {"lams": model.path.lams, "ridges": model.path.ridges, "loo": model.path.mean, "chosen": chosen}
 
 
-def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np.ndarray) -> None:
+def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np.ndarray, kept: Fitted) -> None:
     labels, names = task.decode(log_p), job.target.domain.names[test]
     truth = [task.classes[k] for k in job.target.labels[test]]
     run.write_lines(
@@ -174,24 +178,34 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np
             for n, y, z, lp in zip(names, truth, labels, log_p, strict=True)
         ],
     )
-    if job.target.domain.kind != "image":
+    if job.target.domain.kind == "vector":
         return
     sure = log_p.max(1)
     wrong = [i for i in np.argsort(-sure, kind="stable") if labels[i] != truth[i]][:SHOWN]
-    index = []
+    texts = job.target.domain.kind == "text"
+    words: list[Any] = []
+    if texts:
+        few = wrong[:EXPLAINED]
+        found = [job.target.domain.read(int(test[i])) for i in few]
+        words = deciding(kept, found, log_p[few].argmax(1), job.target.columns)
+    index: list[dict[str, Any]] = []
     for k, i in enumerate(wrong):
-        picture = run.folder / "pictures" / f"{k}.jpg"
-        picture.parent.mkdir(exist_ok=True)
-        picture.write_bytes(thumbnail(job.target.domain.read(int(test[i])), 160))
-        row = {
-            "file": picture.name,
+        what, own = job.target.domain.read(int(test[i])), {}
+        if texts:
+            own = {"text": shown(what), "words": words[k] if k < len(words) else []}
+        else:
+            picture = run.folder / "pictures" / f"{k}.jpg"
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_bytes(thumbnail(what, 160))
+            own = {"file": picture.name}
+        row = own | {
             "name": str(names[i]),
             "label": truth[i],
             "predicted": labels[i],
             "probability": float(np.exp(sure[i])),
         }
         index.append(row)
-    run.write_json("pictures/index.json", index)
+    run.write_json("texts.json" if texts else "pictures/index.json", index)
 
 
 def _once(run: Run) -> None:

@@ -32,8 +32,6 @@ from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
 from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
 
-FROM_NOTHING = {"image": "cnn", "text": "words", "vector": "mlp"}  # what learns where nothing is transferred
-
 
 @dataclass(eq=False)
 class Steps:
@@ -116,7 +114,7 @@ class Steps:
         if not job.backbone.pretrained:
             return self._from_nothing(job.backbone, "target", job.target, rows, use)
         if job.source is None and job.backbone.name != "identity":
-            small = backbones.load(FROM_NOTHING[job.backbone.kind], job.target.domain)
+            small = backbones.load(backbones.FROM_NOTHING[job.backbone.kind], job.target.domain)
             return self._from_nothing(small, "target", job.target, rows, use)
         return self.transfer(nothing(job.backbone, len(job.task.classes)), rows, schedule, use, None)
 

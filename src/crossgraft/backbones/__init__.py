@@ -20,6 +20,7 @@ OWN = {
     "identity": ("vector",),
     "words": ("text",),
 }
+FROM_NOTHING = {"image": "cnn", "text": "words", "vector": "mlp"}  # what learns where nothing is transferred
 
 
 def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:

@@ -97,7 +97,8 @@ def read_tokens(domain: Domain, tokens: Tokens) -> tuple[Ragged, list[tuple[int,
 
 def chunks(rows: Ragged, length: int) -> Float[np.ndarray, " N"]:
     """How many chunks each row has."""
-    return np.maximum(-(-rows.lengths // length), 1).astype(np.float32)
+    found: np.ndarray = np.maximum(-(-rows.lengths // length), 1).astype(np.float32)
+    return found
 
 
 def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int) -> tuple[str, ...]:

@@ -42,6 +42,18 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class ShownText:
+    """A text with what was predicted for it, and the words that spoke most for that, with their weights (nats)."""
+
+    name: str
+    label: str
+    predicted: str
+    probability: float | None
+    text: str
+    words: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
 class RunFiles:
     """A run folder, read; `notes` says what in it could not be."""
 
@@ -49,6 +61,7 @@ class RunFiles:
     measures: list[dict[str, Any]] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    texts: list[ShownText] = field(default_factory=list)
     recipe: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -65,6 +78,7 @@ def read(folder: Path) -> RunFiles:
         ],
         predictions=list(_lines(folder / "predictions.jsonl", _prediction, notes)),
         pictures=_pictures(folder / "pictures", notes),
+        texts=_texts(folder / "texts.json", notes),
         recipe=_recipe(folder / "recipe.toml", notes),
         notes=notes,
     )
@@ -188,6 +202,23 @@ def _pictures(folder: Path, notes: list[str]) -> list[Picture]:
         name, label, predicted = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted"))
         pictures.append(Picture(name, label, predicted, number(row.get("probability")), kind, data))
     return pictures
+
+
+def _texts(path: Path, notes: list[str]) -> list[ShownText]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError):
+        notes.append(f"{path.name} could not be read")
+        return []
+    shown = []
+    for row in rows({"rows": found}, "rows"):
+        name, label, predicted, text = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted", "text"))
+        words = [(clean(str(w.get("words", ""))), number(w.get("nats"))) for w in rows(row, "words")]
+        weighed = [(word, nats) for word, nats in words if nats is not None]
+        shown.append(ShownText(name, label, predicted, number(row.get("probability")), text, weighed))
+    return shown
 
 
 def _picture(folder: Path, name: Any) -> tuple[str, bytes]:

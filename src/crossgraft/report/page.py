@@ -51,7 +51,7 @@ def context(run: RunFiles) -> dict[str, Any]:
     """What the template shows, each section under its own name; a section without data is empty."""
     result = run.result
     classes = [str(c) for c in listed(part(result, "task"), "classes")]
-    things = "pictures" if run.pictures else "examples"
+    things = "pictures" if run.pictures else "texts" if run.texts else "examples"
     return {
         "name": str(result.get("name") or "run"),
         "verdict": words.verdict(result, things),
@@ -70,6 +70,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "path": sections.path(result),
         **sections.errors(run, classes),
         "pictures": [sections.picture(p) for p in run.pictures],
+        "texts": run.texts,
         "leaks": rows(result, "leaks", "train", "test", "kind", "distance")
         if isinstance(result.get("leaks"), list)
         else None,

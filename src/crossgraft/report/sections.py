@@ -152,7 +152,7 @@ def errors(run: RunFiles, classes: list[str]) -> dict[str, Any]:
     seen = [c for c in classes if c in met]
     if 0 < len(seen) <= LARGEST_MATRIX:
         matrix = figures.confusion(evidence.confusion(run.predictions, seen), seen, "confusion")
-    mistakes = [] if run.pictures else evidence.surest_mistakes(run.predictions)
+    mistakes = [] if run.pictures or run.texts else evidence.surest_mistakes(run.predictions)
     return {
         "matrix": matrix,
         "confused": evidence.most_confused(run.predictions, 8 if matrix else 20),
