@@ -185,3 +185,25 @@ def test_what_cannot_be_solved_says_why(two: list[Part]) -> None:
     bad[5, 1] = np.inf
     with pytest.raises(CrossgraftError, match="features of row 5 are not finite"):
         solve([replace(two[0], x=bad)], 4, ridge=1)
+
+
+@pytest.mark.parametrize("ridge", [1e-1, 1e-3, 1e-5])
+def test_large_heads_with_columns_of_their_own_reach_the_same_optimum(
+    two: list[Part], ridge: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least = solve(two, 4, ridge=ridge, tolerance=1e-11).objective
+    monkeypatch.setattr(convex, "SMALL", 0)
+    found = solve(two, 4, ridge=ridge)
+    assert found.converged
+    assert -1e-9 < found.objective - least < 2e-6
+
+
+@pytest.mark.parametrize("k", [3, 12])
+def test_large_heads_are_left_as_near_to_the_optimum_as_small_ones(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = blobs(700, 120, k)
+    part = Part(x.astype(np.float32), y, np.arange(k))
+    least = solve([part], k, ridge=1e-3, tolerance=1e-11).objective
+    monkeypatch.setattr(convex, "SMALL", 0)
+    found = solve([part], k, ridge=1e-3)
+    assert found.converged
+    assert -1e-9 < found.objective - least < 2e-6

@@ -137,10 +137,10 @@ def _solve(
         if rows:
             cast = [r.cast(dtype) for r in rows]
             first = np.ascontiguousarray(v.T[None]).astype(dtype)
-            if small:
-                result = minimise(cast, n_columns, np.array([ridge]), first, tolerance)
-            else:
-                result = descend(cast, n_columns, ridge, first, tolerance)
+            near = None if small else descend(cast, n_columns, ridge, first, tolerance)
+            first, known = (first, None) if near is None else (near.v, near.preconditioner)
+            steps += 0 if near is None else near.iterations
+            result = minimise(cast, n_columns, np.array([ridge]), first, tolerance, known)
             v, steps, good = result.v[0].T.astype(np.float64), steps + result.iterations, bool(result.converged[0])
             f, gap = certificate(rows, v, ridge)
         if good:

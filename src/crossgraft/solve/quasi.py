@@ -6,34 +6,32 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.solve.newton import Result, evaluate
-from crossgraft.solve.preconditioner import Preconditioner
+from crossgraft.solve.preconditioner import Preconditioner, lasts
 from crossgraft.solve.rows import Array, Rows
 
 MEMORY = 20
-RENEW = 10  # steps before the preconditioner is computed again where that is cheap; twice as many each time
-STEPS = 1000
+RENEW = 8  # steps, at least, before the preconditioner is computed again; twice as many each time
+STEPS, NEAR = 1000, 5.0
 
 
-def descend(
-    parts: list[Rows], n_columns: int, ridge: float, v: Float[np.ndarray, "1 U D"], tolerance: float
-) -> Result:
+def descend(parts: list[Rows], n_columns: int, ridge: float, v: Float[np.ndarray, "1 U D"], tolerance: float) -> Result:
     """Minimise sum of weighted cross-entropies + ridge/2 |V|^2 (Nocedal, Mathematics of Computation 35, 1980).
 
-    The first inverse Hessian of every step is the preconditioner, scaled by s'y / y'Py. Done when |g|^2/(2 ridge),
-    which bounds what is left, is below the tolerance, or when two full steps in a row promised less than a sixth of it:
-    the bound is loose where the ridge is weak.
+    The first inverse Hessian of every step is the preconditioner, scaled by s'y / y'Py. Converged where
+    |g|^2/(2 ridge), which bounds what is left, is below the tolerance. It also ends where two full steps in a row
+    promised little more: what such a promise is worth nobody knows, and Newton's method goes on from here.
     """
     dtype, eps, ridges = v.dtype, float(np.finfo(v.dtype).eps), np.array([ridge])
     zs = [r.logits(v) for r in parts]
     f, g, ps = evaluate(parts, zs, v, ridges)
     one = np.ones(1, dtype=bool)
-    precondition, renew, since = Preconditioner(parts, n_columns, ridges, ps), RENEW, 0
+    precondition, renew, since = Preconditioner(parts, n_columns, ridges, ps), max(RENEW, lasts(parts)), 0
     memory: list[tuple[Array, Array, float]] = []
     small, good, steps = 0, False, 0
     while steps < STEPS:
         gap = float(np.vdot(g, g)) / (2 * ridge)
-        good = gap <= tolerance or small >= 2
-        if good:
+        good = gap <= tolerance
+        if good or small >= 2:
             break
         if since >= renew:
             precondition, renew, since = Preconditioner(parts, n_columns, ridges, ps), 2 * renew, 0
@@ -61,7 +59,7 @@ def descend(
         change, g = after - g, after
         if (curved := float(np.vdot(step, change))) > 0:
             memory = [*memory, (step, change, curved)][-MEMORY:]
-        small = small + 1 if t == 1 and -slope <= tolerance / 3 else 0
+        small = small + 1 if t == 1 and -slope <= NEAR * tolerance else 0
         steps, since = steps + 1, since + 1
     gap_a = np.array([float(np.vdot(g, g)) / (2 * ridge)])
     return Result(v, f, gap_a, np.array([good]), steps, ps, precondition)
