@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossgraft import cli_evidence, cli_labels
+from crossgraft import cli_evidence, cli_labels, cli_share
 from crossgraft.cli_options import Column, Input, Json, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
@@ -51,7 +51,9 @@ def fit(
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="classify")] = None,
-    backbone: Annotated[str | None, typer.Option(help="auto, cnn, mlp, identity or a timm model.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="auto, cnn, mlp, words, identity, a timm model or a text encoder.")
+    ] = None,
     weights: Weights = None,
     method: Annotated[str | None, typer.Option(help=f"auto, {', '.join(METHODS)}.")] = None,
     objective: Annotated[
@@ -179,6 +181,9 @@ def report(run: RunFolder, json_: Json = False) -> None:
 
 
 app.command()(cli_evidence.rank)
+app.command()(cli_share.export)
+app.command()(cli_share.push)
+app.command()(cli_share.pull)
 app.command()(cli_labels.doubt)
 app.command("next")(cli_labels.label_next)
 

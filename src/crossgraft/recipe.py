@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     label: str | None = Field(None, description="column of the labels in tables")
     split: str | None = Field(None, description="column of the splits in tables")
     task: Literal["classify"] = "classify"
-    backbone: str = Field("auto", description="auto, cnn, mlp, identity, or the name of a timm model")
+    backbone: str = Field("auto", description="auto, cnn, mlp, words, identity, a timm model, or an encoder of texts")
     weights: str | None = Field(
         None, description="local weights of the backbone: .safetensors, or .pth of plain tensors"
     )
