@@ -59,7 +59,7 @@ def fit(
     objective: Annotated[
         str | None, typer.Option(help="In place of a method: ce(target) + 0.3*ce(source) + 0.1*dann.")
     ] = None,
-    schedule: Annotated[str | None, typer.Option(help="auto, frozen, lp_ft, gradual or full.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="auto, frozen, lp_ft, gradual, full or lora.")] = None,
     lam: Annotated[
         str | None, typer.Option(help="Weight of the source's cross-entropy: a number, auto or search.")
     ] = None,
