@@ -38,7 +38,7 @@ class Recipe(BaseModel):
     )
     method: str = Field("auto", description="a row of the table of methods; auto: joint with a source, else finetune")
     objective: str | None = Field(None, description="in place of a method: ce(target) + 0.3*ce(source) + 0.1*dann")
-    schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full"] = Field(
+    schedule: Literal["auto", "frozen", "lp_ft", "gradual", "full", "lora"] = Field(
         "auto", description="which layers learn, and when"
     )
     lam: float | Literal["auto", "search"] = Field(

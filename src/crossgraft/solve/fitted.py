@@ -154,6 +154,7 @@ def descend(
     `sides` names the domains of the objective: each with the rows that it learns from. `evaluate`, where given, is
     held out: its cross-entropy stops the training.
     """
+    from crossgraft.solve import adapters
     from crossgraft.solve.augment import augmentation_for
     from crossgraft.solve.loop import Stream, train
     from crossgraft.solve.net import Net
@@ -161,6 +162,8 @@ def descend(
 
     backbone = start.backbone
     module = backbone.fresh(seed_for(seed, f"{use}/layers"))
+    if schedule == "lora":
+        adapters.add(module, seed_for(seed, f"{use}/adapters"))
     own = replace(backbone, build=lambda: module)
     columns = {name: side.columns for name, (side, _) in sides.items()}
     net = Net(
@@ -186,6 +189,8 @@ def descend(
 
     stages = plan(schedule, objective, own, settings, head_is_solved=head)
     train(net, stages, streams, settings, seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log)
+    if schedule == "lora":
+        adapters.merge(module)
     weight, bias = net.head()
     trained = replace(own, pretrained=True, portable=False, revision=state_revision(module))
     return Fitted(trained, weight.astype(np.float64), bias.astype(np.float64), objective, schedule)

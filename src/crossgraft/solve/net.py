@@ -27,6 +27,7 @@ from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import row_of
 from crossgraft.objective.tables import TABLES
 from crossgraft.seeds import seed_for
+from crossgraft.solve.adapters import learned
 from crossgraft.solve.schedules import HEAD
 from crossgraft.tasks import MISSING
 
@@ -157,10 +158,12 @@ class Net(nn.Module):
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of each layer group and of the head."""
         parts: dict[str, list[nn.Parameter]] = {name: [] for name, _ in self.backbone.groups}
+        adapted = any(".lora_" in name for name, _ in self.layers.named_parameters())
         for name, parameter in self.layers.named_parameters():
             group = self.group_of(name)
             assert group is not None, f"parameter {name} of backbone {self.backbone.name} is in no layer group"
-            parts[group].append(parameter)
+            if learned(name, adapted):
+                parts[group].append(parameter)
         return parts | {HEAD: list(self.linear.parameters())} | {n: list(h.parameters()) for n, h in self.heads.items()}
 
     def learn(self, parts: Collection[str]) -> Net:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HEAD = "head"
 DECAY = 1 / 2.6  # rate of a layer group over that of the next one towards the output (Howard and Ruder, ACL 2018)
 LOWEST = 0.01  # rate of the first group over the head's, however many groups there are
-SCHEDULES = ("frozen", "lp_ft", "gradual", "full", "from_nothing")
+SCHEDULES = ("frozen", "lp_ft", "gradual", "full", "lora", "from_nothing")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def plan(
                   lower rates (Kumar et al., ICLR 2022)
     gradual       the head, then one more group in every stage from the output to the input (Howard and Ruder, ACL 2018)
     full          everything from the start, earlier layers at lower rates
+    lora          adapters beside all linear layers and the head, at one rate (Hu et al., ICLR 2022)
     from_nothing  everything at one rate, for a network that knows nothing yet
     """
     rates, steps = layer_rates(backbone), settings.steps
@@ -83,7 +84,7 @@ def plan(
         ]
     elif schedule == "full":
         parts = [("all", rates, steps)]
-    elif schedule == "from_nothing":
+    elif schedule in ("lora", "from_nothing"):
         parts = [("all", dict.fromkeys(rates, 1.0), steps)]
     else:
         raise UsageError(
