@@ -139,3 +139,12 @@ def test_copies_of_test_texts_are_leaks() -> None:
     test = open_domain(["it is  GOOD", "It is good.", "another", "", " ".join(long[:-2]), " ".join(long[::-1])], "b")
     found = [(x.train, x.test, x.kind) for x in leaks(train, test)]
     assert found == [("[0]", "[0]", "near"), ("[0]", "[1]", "exact"), ("[3]", "[4]", "near")]
+
+
+@pytest.mark.data
+def test_reviews_of_a_folder_of_real_data(data: Path) -> None:
+    domain = open_domain(data / "text" / "amazon" / "books", "books")
+    assert domain.kind == "text"
+    assert domain.classes == ("negative", "positive")
+    assert len(domain) == 6000
+    assert all(isinstance(domain.read(i), str) for i in range(0, 6000, 100))
