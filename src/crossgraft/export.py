@@ -57,7 +57,11 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         raise UsageError(f"{path} does not end in {SUFFIX[format]}", "choose another --out")
     module = assembled(model)
     examples = [_inputs(model, n) for n in BATCHES]
-    spec = {"format": format, "input": _described(model), "output": {"probabilities": list(model.task.classes)}}
+    spec: dict[str, Any] = {
+        "format": format,
+        "input": _described(model),
+        "output": {"probabilities": list(model.task.classes)},
+    }
     scratch = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
