@@ -41,7 +41,7 @@ def merge(module: nn.Module) -> None:
 
     for name, layer in list(module.named_modules()):
         if isinstance(layer, LoraLayer):
-            layer.merge()  # type: ignore[attr-defined]
+            layer.merge()
             parent, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(parent), leaf, layer.get_base_layer())
     module.requires_grad_(True)
