@@ -239,6 +239,7 @@ def test_layers_learn_and_are_found_again(folder: Path, tmp_path: Path, schedule
     assert np.mean([a == b for a, b in zip(predicted, labels, strict=True)]) > least
 
 
+@pytest.mark.slow
 def test_without_a_source_the_rival_is_a_bag_of_words(folder: Path, tmp_path: Path) -> None:
     run = crossgraft.fit(reviews(120, 0), backbone=str(folder), schedule="frozen", steps=30, out=tmp_path / "run")
     assert run.result["baselines"]["target_only"]["accuracy"]["value"] > 0.5
