@@ -37,7 +37,19 @@ ROAD = [
     "adapt",
     "transfer",
 ]
-DOORS = ["__init__", "__main__", "cli", "cli_evidence", "cli_labels", "cli_options", "printed", "cli_share", "export", "share", "sklearn"]
+DOORS = [
+    "__init__",
+    "__main__",
+    "cli",
+    "cli_evidence",
+    "cli_labels",
+    "cli_options",
+    "printed",
+    "cli_share",
+    "export",
+    "share",
+    "sklearn",
+]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 
 

@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from crossgraft.sklearn import given as doors
 from crossgraft.sklearn.coordinates import OptionError
+from crossgraft.sklearn.given import columns_of
 from crossgraft.sklearn.opinion import opinion_of
-from crossgraft.sklearn.shallow import Asked, Given, columns_of, transfer
+from crossgraft.sklearn.shallow import Asked, Given, transfer
 from crossgraft.tasks import log_softmax
 
 MOST = 2.0**30

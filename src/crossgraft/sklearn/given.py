@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d, validate_data
 
@@ -143,3 +145,11 @@ def _stack(a: Matrix, b: Matrix) -> Matrix:
     if sparse.issparse(a) or sparse.issparse(b):
         return sparse.vstack([a, b], format="csr")
     return np.concatenate([a, b])
+
+
+def columns_of(classes: Iterable[Any], own: Iterable[Any]) -> Int[np.ndarray, " k"]:
+    """The columns of some classes, in the order of the columns; equal, or equal as text."""
+    classes = list(classes)
+    place = {c: i for i, c in enumerate(classes)}
+    text = {str(c): i for i, c in enumerate(classes)}
+    return np.array([place.get(c, text.get(str(c), -1)) for c in own], dtype=np.int64)

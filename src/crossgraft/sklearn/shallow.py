@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -246,11 +245,3 @@ def _row_weights(
         shift = label_shift(p_held, place[held], p_target, method, resamples=20, seed=asked.seed)
         weights = weights * shift.weights[place]
     return weights, shift
-
-
-def columns_of(classes: Iterable[Any], own: Iterable[Any]) -> Int[np.ndarray, " k"]:
-    """The columns of some classes, in the order of the columns; equal, or equal as text."""
-    classes = list(classes)
-    place = {c: i for i, c in enumerate(classes)}
-    text = {str(c): i for i, c in enumerate(classes)}
-    return np.array([place.get(c, text.get(str(c), -1)) for c in own], dtype=np.int64)
