@@ -37,11 +37,19 @@ def test_zero_only_where_no_lambda_above_it_is_near() -> None:
 @pytest.mark.parametrize(("lam", "moving"), [(0.01, 0.3), (0.7, 0.7), (80.0, 3.0)])
 def test_layers_that_move_take_it_within_bounds(lam: float, moving: float) -> None:
     start = Fitted(cast(Any, None), np.zeros((2, 2)), np.zeros(2), ce("target") + lam * ce("source"), "frozen", lam)
-    found = for_moving_layers(start)
+    found = for_moving_layers(start, per_class=100)
     assert found.lam == moving
     assert str(found.objective) == f"ce(target) + {moving:g}*ce(source)"
 
 
 def test_a_source_that_does_not_count_stays_out() -> None:
     start = Fitted(cast(Any, None), np.zeros((2, 2)), np.zeros(2), ce("target"), "frozen", 0.0)
-    assert for_moving_layers(start) is start
+    assert for_moving_layers(start, per_class=1) is start
+
+
+@pytest.mark.parametrize(("per_class", "expected"), [(1, 10.0), (2, 5.0), (5, 2.0), (100, 0.77)])
+def test_the_fewer_labels_the_more_the_source_holds_layers_that_move(per_class: float, expected: float) -> None:
+    start = Fitted(
+        cast(Any, None), np.zeros((2, 2)), np.zeros(2), ce("target") + 0.77 * ce("source"), "frozen", lam=0.77
+    )
+    assert for_moving_layers(start, per_class).lam == pytest.approx(expected)
