@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 import time
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import cells
@@ -32,24 +28,18 @@ def reviews(name: str, examples: int) -> tuple[list[str], list[str]]:
 
 def one(cell: dict[str, Any]) -> dict[str, Any]:
     """The four steps of one fit, without the report; and TF-IDF with logistic regression on the same rows."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    from crossgraft.prepare import prepare
     from crossgraft.recipe import Recipe
-    from crossgraft.transfer import Steps, four_steps
 
-    torch.set_num_threads(1)
+    cells.alone()
     asked = cell["fit"]
     target, source = (reviews(asked[side], asked["examples"]) for side in ("target", "source"))
     began = time.perf_counter()
     recipe = Recipe.of(target=asked["target"], shots=asked["shots"], seed=asked["seed"], schedule="frozen")
-    with tempfile.TemporaryDirectory() as folder:
-        job = prepare(recipe, target, [source])
-        outcome = four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
+    job, outcome = cells.four(recipe, target, source)
     wall = time.perf_counter() - began
     side, test, train = job.target, job.target.rows("test"), job.rows
     models = {**outcome.models, "kept": outcome.models[outcome.verdict.kept]}

@@ -10,11 +10,17 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from crossgraft.choose import Outcome
+    from crossgraft.prepare import Job
+    from crossgraft.recipe import Recipe
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,14 +46,29 @@ def arguments(description: str, **defaults: Any) -> argparse.Namespace:
     return args
 
 
-def one(cell: dict[str, Any]) -> dict[str, Any]:
-    """One fit; what of its result the tables need."""
+def alone() -> None:
+    """One thread: cells run beside each other."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
+    torch.set_num_threads(1)
+
+
+def four(recipe: Recipe, target: Any, source: Any) -> tuple[Job, Outcome]:
+    """The four steps and the guard as `fit` runs them, without what a run writes down."""
+    from crossgraft.prepare import prepare
+    from crossgraft.transfer import Steps, four_steps
+
+    with tempfile.TemporaryDirectory() as folder:
+        job = prepare(recipe, target, [source])
+        return job, four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
+
+
+def one(cell: dict[str, Any]) -> dict[str, Any]:
+    """One fit; what of its result the tables need."""
     import crossgraft
 
-    torch.set_num_threads(1)
+    alone()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = crossgraft.fit(out=Path(folder) / "run", **cell["fit"]).result

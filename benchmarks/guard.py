@@ -8,21 +8,13 @@ cross-entropy: against target only, and against the better of transfer and targe
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import vectors
-from cells import RESULTS, arguments, table
+from cells import alone, arguments, four, run, table
 
 SOURCE_ROWS = 500
 BUDGETS = {"digits": (1, 5, 10), "aerial": (1, 5, 10), "reviews": (5, 20, 100), "speakers": (1, 5, 10)}
@@ -75,19 +67,16 @@ def source_of(family: str, what: str, target: str, seed: int) -> tuple[np.ndarra
     return x, y
 
 
-def one(cell: Cell, seed: int) -> dict[str, Any]:
-    """The four steps and the guard as `fit` runs them, without what a run writes down."""
+def one(cell: dict[str, Any]) -> dict[str, Any]:
+    """What the guard keeps of one cell, with the losses of every model on the target's hidden rest."""
     from crossgraft.measure.compare import paired
-    from crossgraft.prepare import prepare
     from crossgraft.recipe import Recipe
-    from crossgraft.transfer import Steps, four_steps
 
-    family, source, target, shots = cell
+    alone()
+    family, source, target, shots, seed = (cell["fit"][k] for k in ("family", "source", "target", "shots", "seed"))
     began = time.perf_counter()
     recipe = Recipe.of(target=target, source=(source,), backbone="identity", shots=shots, seed=seed)
-    job = prepare(recipe, getattr(vectors, family)()[target], [source_of(family, source, target, seed)])
-    with tempfile.TemporaryDirectory() as folder:
-        found = four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
+    job, found = four(recipe, getattr(vectors, family)()[target], source_of(family, source, target, seed))
     test = job.target.rows("test")
     labels = job.target.labels[test]
     losses = {
@@ -96,39 +85,13 @@ def one(cell: Cell, seed: int) -> dict[str, Any]:
     }
     kept = found.verdict.kept
     than = paired(losses[kept], losses["target_only"]) if kept != "target_only" else None
-    return {
-        **{"family": family, "source": source, "target": target, "shots": shots, "seed": seed, "kept": kept},
+    return cell | {
+        "kept": kept,
         "test": {name: float(each.mean()) for name, each in losses.items()},
         "evidence": {name: h.losses.round(4).tolist() for name, h in found.evidence.items()},
         "worse": than is not None and than.low > 0,  # than target only, beyond the noise of the test part
-        **{"lam": found.models["transfer"].lam, "n": len(test), "seconds": time.perf_counter() - began},
+        **{"lam": found.models["transfer"].lam, "n": len(test), "wall": time.perf_counter() - began},
     }
-
-
-def _alone() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def measured(families: list[str], seeds: range, jobs: int) -> list[dict[str, Any]]:
-    """All cells and seeds; what results/guard.cells.jsonl holds is not done again (delete it to start afresh)."""
-    path = RESULTS / "guard.cells.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    key = lambda r: (r["family"], r["source"], r["target"], r["shots"], r["seed"])  # noqa: E731
-    wanted = [(cell, seed) for seed in seeds for family in families for cell in cells(family)]
-    done = {key(r): r for r in rows}
-    todo = [(cell, seed) for cell, seed in wanted if (*cell, seed) not in done]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_alone) as pool, path.open("a") as out:
-        for i, row in enumerate(pool.map(one, *zip(*todo, strict=True)) if todo else ()):
-            done[key(row)] = row
-            out.write(json.dumps(row) + "\n")
-            out.flush()
-            said = " ".join(f"{name} {loss:.3f}" for name, loss in row["test"].items())
-            print(i + 1, len(todo), *key(row), said, "kept", row["kept"], f"{row['seconds']:.1f} s", file=sys.stderr)
-    return [done[*cell, seed] for cell, seed in wanted]
 
 
 def harm(rows: list[dict[str, Any]]) -> np.ndarray:
@@ -155,7 +118,14 @@ def beyond_noise(rows: list[dict[str, Any]]) -> bool:
 def main() -> None:
     args = arguments(__doc__ or "", families="digits,aerial,reviews,speakers")
     families = args.families.split(",")
-    rows = measured(families, args.seeds, args.jobs)
+    keys = ("family", "source", "target", "shots")
+    wanted = [
+        {"name": f"{' '.join(map(str, cell))}, seed {seed}", "fit": dict(zip(keys, cell, strict=True)) | {"seed": seed}}
+        for seed in args.seeds
+        for family in families
+        for cell in cells(family)
+    ]
+    rows = [row | row["fit"] for row in run("guard", wanted, args.jobs, one)]
     hostile = [r for r in rows if any(word in r["source"] for word in HOSTILE)]
     groups = {f: [r for r in rows if r["family"] == f] for f in families} | {"of these hostile": hostile, "all": rows}
     lines = []

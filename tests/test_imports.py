@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
-BESIDE = ["errors", "seeds", "progress", "tasks", "methods", "recipe"]
+BESIDE = ["errors", "lazy", "seeds", "progress", "tasks", "methods", "recipe"]
 ROAD = [
     "domains",
     "asked",

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crossgraft.lazy import lazily
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,10 +56,4 @@ if TYPE_CHECKING:
     from crossgraft.transfer import fit
 
 
-def __getattr__(name: str) -> Any:
-    # Imported when first asked for, so that `import crossgraft` costs nothing.
-    from importlib import import_module
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'crossgraft' has no attribute {name!r}")
-    return getattr(import_module(f"crossgraft.{_HOME[name]}"), name)
+__getattr__ = lazily(__name__, _HOME)

@@ -16,6 +16,7 @@ from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.domains.splits import tolerate
+from crossgraft.domains.texts import joined
 from crossgraft.errors import UsageError
 from crossgraft.explained import attributed, by_class, shift
 from crossgraft.measure.divergence import Gap
@@ -127,6 +128,6 @@ def _shown(by: dict[str, Int[np.ndarray, " n"]], domains: list[Domain]) -> dict[
         for i in rows.tolist():
             what, label = domain.read(i), domain.labels[i]
             picture = thumbnail(what, 120) if domain.kind == "image" else b""
-            text = what if isinstance(what, str) else " | ".join(what) if domain.kind == "text" else ""
+            text = joined(what) if domain.kind == "text" else ""
             shown[side].append(Example(str(domain.names[i]), label or "", picture, text))
     return shown

@@ -12,7 +12,7 @@ from crossgraft.measure.compare import Verdict, guard
 from crossgraft.prepare import Job, Side, folds
 from crossgraft.progress import say
 from crossgraft.solve.fitted import Fitted, even_lam
-from crossgraft.solve.grid import pick
+from crossgraft.solve.grid import pick, worse_by
 from crossgraft.solve.path import Path
 
 Rows = Int[np.ndarray, " n"]
@@ -139,16 +139,14 @@ def search_lam(job: Job, at: Callable[[float], Learn], frozen: float, schedule: 
     losses = np.stack(
         [held_out(job, at(lam), f"{schedule}/lam_{lam:g}", most=SEARCH_FOLDS).losses for lam in lams]
     )  # fmt: skip
-    worse = losses - losses[int(losses.mean(1).argmin())]
-    n = losses.shape[1]
-    error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(lams))
+    worse, error = worse_by(losses, losses[int(losses.mean(1).argmin())])
     far = [abs(np.log(lam / (frozen or 1.0))) if lam else np.inf for lam in lams]
-    found = min(np.flatnonzero(worse.mean(1) <= error).tolist(), key=lambda i: (far[i], losses[i].mean()))
+    found = min(np.flatnonzero(worse <= error).tolist(), key=lambda i: (far[i], losses[i].mean()))
     rows = [
         {"lam": lam, "cross_entropy": float(loss), "difference": float(d), "standard_error": float(e)}
-        for lam, loss, d, e in zip(lams, losses.mean(1), worse.mean(1), error, strict=True)
+        for lam, loss, d, e in zip(lams, losses.mean(1), worse, error, strict=True)
     ]
-    job.searched[schedule] = {"lams": rows, "frozen": frozen, "chosen": lams[found], "n": n}
+    job.searched[schedule] = {"lams": rows, "frozen": frozen, "chosen": lams[found], "n": losses.shape[1]}
     return lams[found]
 
 

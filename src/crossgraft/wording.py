@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft import features
+from crossgraft.domains.texts import joined
 from crossgraft.features.ragged import Ragged
 from crossgraft.solve.fitted import Fitted
 
@@ -21,7 +22,7 @@ CHARACTERS = 1000  # of a text that are shown, and looked at
 
 def shown(text: Any) -> str:
     """A text as the report shows it; of a long one the beginning."""
-    whole = text if isinstance(text, str) else " | ".join(text)
+    whole = joined(text)
     return whole if len(whole) <= CHARACTERS else whole[:CHARACTERS] + " …"
 
 

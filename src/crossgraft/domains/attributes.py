@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.domains.domain import Domain
+from crossgraft.domains.texts import joined
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 OF_PICTURES = ("brightness", "contrast", "colour", "detail", "width", "height")
@@ -51,10 +52,11 @@ def _picture(pixels: Any) -> tuple[float, ...]:
 
 
 def _text(text: Any) -> tuple[float, ...]:
-    words, n = str(text).split(), max(len(str(text)), 1)
-    shares = [sum(map(test, str(text))) / n for test in (str.isdigit, str.isupper)]
+    whole = joined(text)
+    words, n = whole.split(), max(len(whole), 1)
+    shares = [sum(map(test, whole)) / n for test in (str.isdigit, str.isupper)]
     letters = sum(map(len, words)) / max(len(words), 1)
-    return float(len(str(text))), float(len(words)), letters, *shares
+    return float(len(whole)), float(len(words)), letters, *shares
 
 
 def _vector(vector: Any) -> tuple[float, ...]:

@@ -52,6 +52,11 @@ def text_domain(
     return Domain(name, "text", held, known, called, splits(split, n), _read, digest, tuple(skipped), notes + said)
 
 
+def joined(text: Text) -> str:
+    """A text, or both of a pair, as a reader sees it."""
+    return text if isinstance(text, str) else " | ".join(text)
+
+
 def is_texts(values: np.ndarray) -> bool:
     """Whether an array is of strings (N,), or of pairs of them (N, 2); some may be missing."""
     if values.dtype.kind == "U":

@@ -95,7 +95,8 @@ def embed(
         assert isinstance(layers, Backbone)
         if len(values) == 0:
             return np.zeros((0, layers.dim), dtype=np.float32)
-        return embed_texts(TextLayers(layers, text_engine(), lambda beside, computed: None), values)
+        with engines.in_inference(layers.module):
+            return embed_texts(TextLayers(layers, text_engine(), lambda beside, computed: None), values)
     if isinstance(layers, Backbone):
         if layers.name == "identity":
             return np.asarray(values, dtype=np.float32)
@@ -112,35 +113,25 @@ def embed(
     if len(values) == 0:
         values = np.zeros((1, *values.shape[1:]), values.dtype)
         return embed(layers, values, preprocess)[:0]
-    modes = {m: m.training for m in layers.modules()}
     device = next((x.device for x in layers.parameters()), torch.device("cpu"))
     net = layers if preprocess is None else engines.wrapped(layers, preprocess).to(device)
-    try:
-        net.eval()
-        with torch.inference_mode():
-            parts = [
-                net(torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size])).to(device)).float().cpu()
-                for i in range(0, len(values), batch_size)
-            ]
-        return torch.cat(parts).numpy()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with engines.in_inference(layers), torch.inference_mode():
+        parts = [
+            net(torch.from_numpy(np.ascontiguousarray(values[i : i + batch_size])).to(device)).float().cpu()
+            for i in range(0, len(values), batch_size)
+        ]
+    return torch.cat(parts).numpy()
 
 
 def _embed_converted(backbone: Backbone, values: Shaped[np.ndarray, "N S S C"], precision: str) -> np.ndarray:
     """Features by OpenVINO; the conversion is not kept."""
-    modes = {m: m.training for m in backbone.module.modules()}
     out = np.zeros((len(values), backbone.dim), dtype=np.float32)
 
     def done(first: int, batch: np.ndarray) -> None:
         out[first : first + len(batch)] = batch
 
-    try:
+    with engines.in_inference(backbone.module):
         runner = engines.OpenVino(backbone, precision, done, keep=False)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     for i in range(0, len(values), engines.BATCH):
         runner.submit(np.ascontiguousarray(values[i : i + engines.BATCH]), i)
     runner.wait()

@@ -8,7 +8,8 @@ import platform
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 8
+
+
+@contextmanager
+def in_inference(module: nn.Module) -> Iterator[None]:
+    """Layers in inference mode; afterwards each is in the mode that it was in."""
+    modes = {m: m.training for m in module.modules()}
+    try:
+        module.eval()
+        yield
+    finally:
+        for m, mode in modes.items():
+            m.training = mode
 
 
 class Unfit(Exception):

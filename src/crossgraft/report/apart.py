@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from crossgraft.errors import CrossgraftError
-from crossgraft.report import words
 from crossgraft.report.files import clean, part
+from crossgraft.report.html import put, template
 from crossgraft.report.words import interval
 from crossgraft.report.worth import signed
 
@@ -32,21 +26,11 @@ class Example:
 
 def write(path: Path, found: dict[str, Any], shown: Mapping[str, Mapping[str, Sequence[Example]]]) -> None:
     """Write the page at once; examples by "most_alike" and "most_apart", then by side."""
-    try:
-        scratch = path.with_name(path.name + ".part")
-        scratch.write_text(render(found, shown), encoding="utf-8")
-        os.replace(scratch, path)
-    except OSError as wrong:
-        raise CrossgraftError(f"cannot write {path}: {wrong.strerror}", "choose another --out") from None
+    put(path, render(found, shown), "choose another --out")
 
 
 def render(found: dict[str, Any], shown: Mapping[str, Mapping[str, Sequence[Example]]]) -> str:
     """The page as HTML."""
-    here = resources("crossgraft.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["style"] = Markup((here / "style.css").read_text(encoding="utf-8"))
-    environment.globals["narrow"] = words.NARROW
-    template = environment.from_string((here / "gap.html.j2").read_text(encoding="utf-8"))
     found = clean(found)
     attributes, shift = part(found, "attributes"), part(found, "label_shift")
     examples = [
@@ -54,7 +38,7 @@ def render(found: dict[str, Any], shown: Mapping[str, Mapping[str, Sequence[Exam
         for how in ("most_alike", "most_apart")
         for side in ("source", "target")
     ]
-    return template.render(
+    return template("gap.html.j2").render(
         found=found,
         jsd=signed(interval(found["jsd"]), 1.0, plus=""),
         distance=signed(interval(found["proxy_a_distance"]), 1.0, plus=""),

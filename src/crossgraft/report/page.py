@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from functools import cache
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
-
-from crossgraft.errors import CrossgraftError
 from crossgraft.report import sections, words, worth
 from crossgraft.report.files import RunFiles, listed, number, part, read, rows
+from crossgraft.report.html import put, template
 
 SHOWN_ROWS = 50
 
 
 def write(folder: Path) -> Path:
     """Write report.html at once: a crash leaves the old page or the new one."""
-    page, target = render(read(folder)), folder / "report.html"
-    try:
-        scratch = target.with_name("report.html.part")
-        scratch.write_text(page, encoding="utf-8")
-        os.replace(scratch, target)
-    except OSError as wrong:
-        raise CrossgraftError(
-            f"cannot write {target}: {wrong.strerror}", "make room or check the folder's permissions"
-        ) from None
+    target = folder / "report.html"
+    put(target, render(read(folder)), "make room or check the folder's permissions")
     return target
 
 
 def render(run: RunFiles) -> str:
     """The page of a run as HTML."""
-    return _template().render(context(run)) + "\n"
-
-
-@cache
-def _template() -> Template:
-    here = resources("crossgraft.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"nats": words.nats_or_none, "plain": words.plain}
-    environment.globals |= {"count": words.count, "narrow": words.NARROW, "SHOWN_ROWS": SHOWN_ROWS}
-    environment.globals["style"] = Markup((here / "style.css").read_text(encoding="utf-8"))
-    return environment.from_string((here / "template.html.j2").read_text(encoding="utf-8"))
+    return template("template.html.j2").render(context(run), SHOWN_ROWS=SHOWN_ROWS) + "\n"
 
 
 def context(run: RunFiles) -> dict[str, Any]:

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crossgraft.lazy import lazily
 
 __all__ = ["FrozenFeatures", "GapScorer", "LabelFreeScorer", "TransferClassifier"]
 
@@ -25,9 +27,4 @@ if TYPE_CHECKING:
     from crossgraft.sklearn.scorers import GapScorer, LabelFreeScorer
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'crossgraft.sklearn' has no attribute {name!r}")
-    return getattr(import_module(f"crossgraft.sklearn.{_HOME[name]}"), name)
+__getattr__ = lazily(__name__, _HOME)

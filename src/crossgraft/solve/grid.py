@@ -33,10 +33,17 @@ def pick(
     i, j = (int(a) for a in np.unravel_index(int(mean.argmin()), mean.shape))
     n = losses.shape[2]
     if rule == "one_se" and n > 1:
-        worse = losses - losses[i, j]
-        near = (worse.mean(axis=2) <= worse.std(axis=2, ddof=1) / np.sqrt(n)) & np.isfinite(mean)
+        worse, error = worse_by(losses, losses[i, j])
+        near = (worse <= error) & np.isfinite(mean)
         j = int(max(np.flatnonzero(near[i]), key=lambda c: ridges[c]))
     return i, j
+
+
+def worse_by(losses: Array, best: Array) -> tuple[Array, Array]:
+    """Mean of the paired differences of losses (..., n) from those of the best (n,), and its standard error."""
+    n = losses.shape[-1]
+    worse = losses - best
+    return worse.mean(axis=-1), worse.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(losses.shape[:-1])
 
 
 @dataclass

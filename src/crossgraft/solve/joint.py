@@ -9,6 +9,7 @@ import numpy as np
 
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Head, Part, solve
+from crossgraft.solve.grid import worse_by
 from crossgraft.solve.path import Path, Point, path
 from crossgraft.tasks import log_softmax
 
@@ -80,10 +81,8 @@ def even_lam(solved: Path) -> float:
     """
     at = solved.losses.mean(2).argmin(1)
     losses = solved.losses[np.arange(len(at)), at]
-    worse = losses - losses[int(losses.mean(1).argmin())]
-    n = losses.shape[1]
-    error = worse.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(at))
-    near = solved.lams[(worse.mean(1) <= error) & (solved.lams > 0)]
+    worse, error = worse_by(losses, losses[int(losses.mean(1).argmin())])
+    near = solved.lams[(worse <= error) & (solved.lams > 0)]
     return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
 
 
