@@ -12,9 +12,11 @@ from crossgraft.between import gap
 from crossgraft.cli import main
 from crossgraft.domains import open_domain
 from crossgraft.domains.attributes import OF_PICTURES, attributes, names_of
+from crossgraft.domains.texts import text_domain
 
 MEANS = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
 SHIFTED = [0.7, 0.2, 0.1]
+HOW = ("most_alike", "most_apart")
 
 
 def plane(n: int, q: list[float], seed: int, moved: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +87,37 @@ def test_attributes_of_a_picture_by_hand() -> None:
     (row,) = attributes(open_domain((x, np.array(["a"])), "one"), np.arange(1))
     # half of it white: mean and deviation a half, no colour, one step in three across and none down
     assert row.tolist() == pytest.approx([0.5, 0.5, 0.0, (1 / 3 + 0) / 2, 4, 2])
+
+
+def test_grey_pictures_have_no_colour() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (3, 9, 9, 1), dtype=np.uint8)
+    domain = open_domain((grey, np.array(["a", "a", "b"])), "grey")
+    assert (attributes(domain, np.arange(3))[:, OF_PICTURES.index("colour")] == 0).all()
+
+
+def test_pairs_of_texts_are_measured_as_they_are_read() -> None:
+    (row,) = attributes(text_domain([("It broke", "at once")], "pair"), np.arange(1))
+    assert row[:2].tolist() == [len("It broke | at once"), 5]
+
+
+def test_many_classes_that_look_different_are_said() -> None:
+    """Ten of them: the least p-value of the permutations is then Bonferroni's level itself."""
+    draw = np.random.default_rng(0)
+    y = np.repeat(np.arange(10), 40)
+    means = 6 * draw.normal(size=(10, 5))
+    x = means[y] + draw.normal(size=(400, 5))
+    labels = np.array([f"class {c}" for c in y])
+    found = gap((x, labels), (x[::-1] + 40.0, labels[::-1]))
+    assert any("look different" in note for note in found["label_shift"]["notes"])
+
+
+def test_texts_are_shown_in_full_width() -> None:
+    from crossgraft.report.apart import Example, render
+
+    shown = {how: {s: [Example("row 1", "", b"", "a text")] for s in ("source", "target")} for how in HOW}
+    page = render(gap(plane(60, [1 / 3] * 3, 0), plane(60, SHIFTED, 1)), shown)
+    assert page.count("<blockquote>") == 4
+    assert 'class="pictures"' not in page
 
 
 def test_a_page_opens_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,9 @@ def shift(
     except CrossgraftError as wrong:
         return result | {"why": wrong.what}
     notes = [re.sub(r"^Class (\d+) ", lambda m: f"Class {task.classes[int(m[1])]} ", note) for note in found.notes]
-    moved = [c for c, row in (classes or {}).items() if row.get("p_value", 1.0) < 0.05 / len(classes or {})]
+    # Bonferroni's level, or the least that the permutations can show
+    level = max(0.05 / max(len(classes or {}), 1), 1 / (PERMUTATIONS + 1))
+    moved = [c for c, row in (classes or {}).items() if row.get("p_value", 1.0) <= level]
     if moved:
         notes.append(f"Classes look different in the two domains ({', '.join(moved[:5])}): not to be relied on.")
     return result | {"smallest_singular_value": found.smallest_singular_value, "notes": notes}

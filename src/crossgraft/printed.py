@@ -79,9 +79,9 @@ def calibrated(cal: dict[str, Any]) -> Iterable[str]:
         return f"{entropy}, calibration error {100 * cal['before']['ece']:.1f} to {100 * after['ece']:.1f} %"
 
     yield f"a temperature of {cal['temperature']:.2f} from held-out labels would take {change(cal['after'])}"
-    for name, key in (("vector scaling", "vector"), ("correction for label shift", "label_shift")):
+    for name, key in (("vector scaling", "vector"), ("a correction for label shift", "label_shift")):
         if "after" in (part := cal.get(key) or {}):
-            yield f"a {name} would take {change(part['after'])}"
+            yield f"{name} would take {change(part['after'])}"
 
 
 def apart(found: dict[str, Any]) -> Iterable[str]:

@@ -43,7 +43,8 @@ def attributes(domain: Domain, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray,
 
 def _picture(pixels: Any) -> tuple[float, ...]:
     x = np.asarray(pixels, dtype=np.float64) / 255
-    luma = x @ LUMA
+    green = x[..., 1]
+    luma = green + (x - green[..., None]) @ LUMA  # of grey pixels exactly their grey: no colour out of rounding
     steps = [np.abs(np.diff(luma, axis=axis)) for axis in (0, 1) if luma.shape[axis] > 1]
     detail = float(np.mean([s.mean() for s in steps])) if steps else 0.0
     height, width = luma.shape
