@@ -118,6 +118,8 @@ def test_what_is_no_run_is_not_pulled(runs: dict[str, Run], tmp_path: Path) -> N
     (tmp_path / "other" / "note.txt").write_text("mine")
     with pytest.raises(UsageError, match="other files"):
         push(runs["vectors"], str(tmp_path / "other"))
+    with pytest.raises(UsageError, match="the run itself"):
+        push(runs["vectors"], str(runs["vectors"].folder))
     with pytest.raises(CrossgraftError, match="no run"):
         pull(str(tmp_path / "other"), tmp_path / "out")
     push(runs["vectors"], str(tmp_path / "broken"))

@@ -34,6 +34,8 @@ def push(run: Run, to: str, *, private: bool = True) -> dict[str, Any]:
                 raise CrossgraftError(f"{to} refused: {_first(wrong)}", "log in with hf auth login") from None
         return {"to": to, "files": files}
     folder = Path(to)
+    if folder.resolve() == run.folder.resolve():
+        raise UsageError(f"{folder} is the run itself", "choose another folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / RECIPE).exists():
         raise UsageError(f"{folder} holds other files", "choose an empty folder")
     try:
