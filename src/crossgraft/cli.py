@@ -50,7 +50,7 @@ def fit(
         str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
-    task: Annotated[str | None, typer.Option(help="classify")] = None,
+    task: Annotated[str | None, typer.Option(help="auto, classify, or tag for named entities.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="auto, cnn, mlp, words, identity, a timm model or a text encoder.")
     ] = None,

@@ -31,7 +31,9 @@ class Recipe(BaseModel):
     input: str | None = Field(None, description="column of the inputs in tables")
     label: str | None = Field(None, description="column of the labels in tables")
     split: str | None = Field(None, description="column of the splits in tables")
-    task: Literal["classify"] = "classify"
+    task: Literal["auto", "classify", "tag"] = Field(
+        "auto", description="tag: the files hold tagged sentences; auto: by their first lines"
+    )
     backbone: str = Field("auto", description="auto, cnn, mlp, words, identity, a timm model, or an encoder of texts")
     weights: str | None = Field(
         None, description="local weights of the backbone: .safetensors, or .pth of plain tensors"

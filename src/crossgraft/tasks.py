@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int
 from crossgraft.errors import CrossgraftError, nearest
 
 MISSING = -1
+OUTSIDE = "O"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Classify:
     kind = "classify"
 
     @classmethod
-    def union(cls, *class_sets: Sequence[str]) -> Classify:
+    def union(cls, *class_sets: Sequence[str]) -> Self:
         """The task whose columns are all classes of all domains, in the order of first appearance."""
         return cls(tuple(dict.fromkeys(c for classes in class_sets for c in classes)))
 
@@ -62,9 +64,113 @@ class Classify:
         hits: np.ndarray = (log_probabilities.argmax(1) == targets).astype(np.float64)
         return hits
 
-    def decode(self, log_probabilities: Float[np.ndarray, "N K"]) -> list[str]:
-        """The most probable class of each example."""
+    def decode(
+        self, log_probabilities: Float[np.ndarray, "N K"], lengths: Int[np.ndarray, " S"] | None = None
+    ) -> list[str]:
+        """The most probable class of each example. `lengths`, the words of each sentence, are for tags."""
         return [self.classes[k] for k in log_probabilities.argmax(1)]
+
+
+@dataclass(frozen=True)
+class Tag(Classify):
+    """One tag a word in BIO: B-type where an entity begins, I-type where it goes on, O elsewhere.
+
+    The classes are the tags, so that domains share the columns of the types that both have.
+
+    >>> task = Tag.of({"person"})
+    >>> task.classes
+    ('O', 'B-person', 'I-person')
+    >>> task.decode(np.log([[0.2, 0.3, 0.5], [0.2, 0.1, 0.7]]))
+    ['B-person', 'I-person']
+    """
+
+    kind = "tag"
+
+    @classmethod
+    def of(cls, types: Iterable[str]) -> Tag:
+        """The task of these types of entities, in natural order."""
+        return cls(tags_of(types))
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of entities."""
+        return tuple(dict.fromkeys(c[2:] for c in self.classes if c != OUTSIDE))
+
+    def decode(
+        self, log_probabilities: Float[np.ndarray, "N K"], lengths: Int[np.ndarray, " S"] | None = None
+    ) -> list[str]:
+        """The most probable tags of each sentence in which I- follows only B- or I- of its type (Viterbi 1967).
+
+        lengths  words of each sentence, by default one of all
+        """
+        n = np.array([len(log_probabilities)]) if lengths is None else np.asarray(lengths)
+        ends, k = np.cumsum(n), len(self.classes)
+        inside = np.array([c.startswith("I-") for c in self.classes])
+        place = {c: i for i, c in enumerate(self.classes)}
+        begins = np.array([place.get(f"B-{c[2:]}", i) for i, c in enumerate(self.classes)])  # of an I-, its B-
+        out = np.empty(len(log_probabilities), dtype=np.int64)
+        score = np.zeros((len(n), k))
+        back = np.zeros((int(n.max(initial=0)), len(n), k), dtype=np.int64)
+        rows, own = np.arange(len(n)), np.arange(k)
+        for t in range(len(back)):
+            here = np.flatnonzero(t < n)
+            log_p, before = log_probabilities[(ends - n)[here] + t], score[here]
+            if t == 0:
+                score[here] = np.where(inside, -np.inf, log_p)
+                continue
+            best = np.broadcast_to(before.argmax(1)[:, None], before.shape)
+            goes_on = np.where(before[:, begins] > before, begins, own)
+            back[t, here] = np.where(inside, goes_on, best)
+            score[here] = np.take_along_axis(before, back[t, here], 1) + log_p
+        tag = score.argmax(1)
+        for t in range(len(back) - 1, -1, -1):
+            there = t < n
+            out[(ends - n)[there] + t] = tag[there]
+            tag = np.where(there, back[t, rows, tag], tag)
+        return [self.classes[c] for c in out]
+
+
+def is_tag(tag: str) -> bool:
+    """Whether a text is a tag of BIO, BIOES, BILOU or IOB1."""
+    return tag == OUTSIDE or (len(tag) > 2 and tag[1] == "-" and tag[0] in "BIESLU" and bool(tag[2:].strip()))
+
+
+def tags_of(types: Iterable[str]) -> tuple[str, ...]:
+    """O, and B- and I- of each type, in natural order."""
+    return (OUTSIDE, *(f"{letter}-{t}" for t in natural_order(set(types)) for letter in "BI"))
+
+
+def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The entities of a sentence in BIO: first word, one past the last, type.
+
+    An I- that follows nothing of its type begins an entity, as conlleval has it (Tjong Kim Sang and Buchholz 2000).
+
+    >>> spans(["B-x", "I-x", "B-x", "O", "I-y"])
+    [(0, 2, 'x'), (2, 3, 'x'), (4, 5, 'y')]
+    """
+    found: list[tuple[int, int, str]] = []
+    for i, tag in enumerate(tags):
+        letter, _, kind = tag.partition("-")
+        if letter == "I" and found and found[-1][1:] == (i, kind):
+            found[-1] = (found[-1][0], i + 1, kind)
+        elif kind:
+            found.append((i, i + 1, kind))
+    return found
+
+
+def natural_order(labels: set[str]) -> tuple[str, ...]:
+    """Sorted with runs of digits as numbers.
+
+    >>> natural_order({"10", "2", "a"})
+    ('2', '10', 'a')
+    """
+    import re
+
+    def key(label: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", label)
+        return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
+
+    return tuple(sorted(labels, key=lambda y: (key(y), y)))
 
 
 def log_softmax(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:

@@ -17,16 +17,24 @@ TEXTS = (".txt", ".text")
 
 
 def open_domain(
-    what: Any, name: str, *, input: str | None = None, label: str | None = None, split: str | None = None
+    what: Any,
+    name: str,
+    *,
+    input: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    task: str | None = None,
 ) -> Domain:
     """A Domain from anything that holds examples; `name` is what messages call it.
 
     what    a Domain (as it is); a folder of class folders, with or without split folders above; a folder of pictures
             (unlabelled); a folder of text files of one class each, an example a line; a .txt file or a list of str
-            (unlabelled); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx arrays; arrays X, (X, y) or
-            (X, y, split), X may be texts, or a dict of them; a DataFrame; a `datasets.Dataset` or `DatasetDict`; a
-            map-style torch data set of (input, label); "mnist5000" or "sklearn-digits"; a name that the `datasets`
-            library knows
+            (unlabelled); CoNLL lines or JSON lines of tagged sentences, in a file or a folder of train, dev and test;
+            lists of words with lists of tags, (X, y); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx
+            arrays; arrays X, (X, y) or (X, y, split), X may be texts, or a dict of them; a DataFrame; a
+            `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label); "mnist5000" or
+            "sklearn-digits"; a name that the `datasets` library knows
+    task    tag: files hold tagged sentences; classify: they do not; else their first lines say it
     input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
@@ -37,7 +45,7 @@ def open_domain(
     if isinstance(what, Domain):
         return what
     if isinstance(what, (str, os.PathLike)):
-        return _open_path(os.fspath(what), name, input, label, split)
+        return _open_path(os.fspath(what), name, input, label, split, task)
     library = type(what).__module__.split(".")[0]
     if library == "pandas":
         from crossgraft.domains.tables import frame_domain
@@ -55,6 +63,10 @@ def open_domain(
         what = (what, None)
     if hasattr(what, "shape") and hasattr(what, "dtype"):
         what = (what, None)
+    if isinstance(what, tuple) and len(what) in (2, 3) and _tagged(what[1]):
+        from crossgraft.domains.sentences import sentence_domain
+
+        return sentence_domain(what[0], what[1], name, split=what[2] if len(what) == 3 else None)
     if isinstance(what, tuple) and len(what) in (2, 3):
         from crossgraft.domains.arrays import array_domain
 
@@ -69,8 +81,21 @@ def open_domain(
     )
 
 
-def _open_path(text: str, name: str, input: str | None, label: str | None, split: str | None) -> Domain:
+def _tagged(labels: Any) -> bool:
+    """Whether labels are lists of tags, some of them missing."""
+    given = [y for y in labels if y is not None] if isinstance(labels, (list, tuple)) else []
+    return bool(given) and all(isinstance(y, (list, tuple)) and all(isinstance(t, str) for t in y) for y in given)
+
+
+def _open_path(
+    text: str, name: str, input: str | None, label: str | None, split: str | None, task: str | None
+) -> Domain:
     path = Path(text).expanduser()
+    if path.exists() and task != "classify":
+        from crossgraft.domains.conll import holds_tags, tagged_domain
+
+        if task == "tag" or holds_tags(path):
+            return tagged_domain(path, name)
     if os.path.isdir(path):
         from crossgraft.domains.folders import folder_domain
         from crossgraft.domains.texts import holds_texts, text_folder

@@ -14,6 +14,7 @@ from crossgraft.domains.digest import array_digest
 from crossgraft.domains.domain import Domain, Kind
 from crossgraft.domains.labels import labels, splits, unique_names
 from crossgraft.domains.pictures import from_array, white_of
+from crossgraft.domains.sentences import as_sentences
 from crossgraft.domains.texts import is_texts, text_domain
 from crossgraft.errors import CrossgraftError, Skipped
 
@@ -61,13 +62,15 @@ def array_domain(
     return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
 
 
-KINDS = {"image": "pictures", "vector": "vectors", "text": "texts"}
+KINDS = {"image": "pictures", "vector": "vectors", "text": "texts", "sentence": "tagged sentences"}
 
 
 def common_kind(domains: Sequence[Domain]) -> Kind:
-    """The kind that domains are read as together: pictures where one holds them, since vectors may be pictures."""
-    kinds = [d.kind for d in domains]
-    return "image" if "image" in kinds else "text" if "text" in kinds else "vector"
+    """The kind that domains are read as together: pictures where one holds them, since vectors may be pictures, and
+    sentences where one is tagged."""
+    kinds = {d.kind for d in domains}
+    order: tuple[Kind, ...] = ("image", "sentence", "text", "vector")
+    return next(kind for kind in order if kind in kinds)
 
 
 def of_kind(domain: Domain, kind: Kind) -> Domain:
@@ -78,7 +81,9 @@ def of_kind(domain: Domain, kind: Kind) -> Domain:
     """
     if domain.kind == kind:
         return domain
-    if "text" in (domain.kind, kind):
+    if (domain.kind, kind) == ("text", "sentence"):
+        return as_sentences(domain)
+    if {"text", "sentence"} & {domain.kind, kind}:
         held, needed = (KINDS[k] for k in (domain.kind, kind))
         raise CrossgraftError(f"{domain.name} holds {held} where {needed} are needed", "give domains of one kind")
     if kind == "vector":

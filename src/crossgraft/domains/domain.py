@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from crossgraft.errors import Skipped
+from crossgraft.tasks import natural_order, spans, tags_of
 
-Kind = Literal["image", "vector", "text"]
+Kind = Literal["image", "vector", "text", "sentence"]
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
@@ -27,9 +28,10 @@ class Domain:
     """Inputs, labels (some or all may be missing) and splits; inputs are read one at a time.
 
     name    what messages and the report call it
-    kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,); "text": a str, or a pair of them
+    kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,); "text": a str, or a pair of them;
+            "sentence": its words, a tuple of str
     inputs  N paths, arrays or texts, or anything that can be indexed
-    labels  object array (N,) of str, None where missing
+    labels  object array (N,) of str, of sentences tuples of tags in BIO; None where missing
     names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
     splits  (N,) str, each "train", "val", "test", "unlabelled", or "" where the data give none
     skipped examples that were left out, with the reason
@@ -67,7 +69,9 @@ class Domain:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels that occur, in natural order ("2" before "10")."""
+        """The labels that occur, in natural order ("2" before "10"); of sentences O, and B- and I- of every type."""
+        if self.kind == "sentence":
+            return tags_of(t for y in self.labels if y is not None for _, _, t in spans(y))
         return natural_order({y for y in self.labels if y is not None})
 
     def where(self, split: str) -> np.ndarray:
@@ -85,18 +89,3 @@ class Domain:
         left_out = {i for i, _ in bad}
         rest = self.take([i for i in range(len(self)) if i not in left_out])
         return replace(rest, skipped=self.skipped + tuple(Skipped(str(self.names[i]), why) for i, why in bad))
-
-
-def natural_order(labels: set[str]) -> tuple[str, ...]:
-    """Sorted with runs of digits as numbers.
-
-    >>> natural_order({"10", "2", "a"})
-    ('2', '10', 'a')
-    """
-    import re
-
-    def key(label: str) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", label)
-        return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
-
-    return tuple(sorted(labels, key=lambda y: (key(y), y)))

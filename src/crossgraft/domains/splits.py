@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossgraft.domains.domain import Domain, natural_order
+from crossgraft.domains.domain import Domain
 from crossgraft.domains.folders import NO_PICTURE
 from crossgraft.errors import CrossgraftError, Skipped, UsageError
 from crossgraft.seeds import rng
+from crossgraft.tasks import natural_order
 
 TOLERATED = 0.05
 
@@ -23,7 +24,8 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
     - Without splits, a share of each class is test data, drawn by `seed`; labelled examples without a split in data
       that have splits belong to "train".
     - `shots` labels a class of the training part are known, drawn by `seed`; the rest of the domain is test data.
-      Draws with more shots contain those with fewer.
+      Draws with more shots contain those with fewer. Of sentences `shots` are known in all, and a share of them all is
+      test data: one holds several classes.
     - Examples without a label are "unlabelled" in the training part, and in no split ("") in a held-out one. Labels of
       examples that the data call unlabelled are dropped.
 
@@ -68,8 +70,10 @@ def classes_agree(domain: Domain, *sources: Domain) -> tuple[str, ...]:
         raise CrossgraftError(f"{domain.name} has one class only ({only!r})", "give examples of at least two classes")
     unseen = natural_order(test - train - elsewhere)
     if unseen and (train or not sources):
+        first = next(i for i in domain.where("test") if unseen[0] in domain.take([i]).classes)
+        what = f"{domain.name}: class {_few(unseen)} is in the test part but never in training"
         raise CrossgraftError(
-            f"{domain.name}: class {_few(unseen)} is in the test part but never in training",
+            f"{what} (first: {domain.names[first]})",
             "move some of its examples to the training part, or leave the class out",
         )
     return tuple(
@@ -95,6 +99,8 @@ def _drawn_test(domain: Domain, pool: np.ndarray, seed: int, share: float) -> np
     if not 0 < share < 1:
         raise UsageError(f"test_share is {share}", "give a share between 0 and 1")
     order = rng(seed, "split").permutation(pool)
+    if domain.kind == "sentence":
+        return order[: min(max(1, round(share * len(order))), len(order) - 1)]
     drawn = []
     for c in domain.classes:
         of_class = [i for i in order if domain.labels[i] == c]
@@ -106,6 +112,13 @@ def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.
     if shots < 0:
         raise UsageError(f"shots is {shots}", "give 0 or more labels a class")
     order = rng(seed, "shots").permutation(pool)
+    if domain.kind == "sentence" and len(order) < shots:
+        raise CrossgraftError(
+            f"{domain.name} has {len(order)} tagged training sentences, fewer than {shots} shots",
+            f"give at most {len(order)}",
+        )
+    if domain.kind == "sentence":
+        return order[:shots]
     drawn = []
     for c in domain.classes:
         of_class = [i for i in order if domain.labels[i] == c]
