@@ -66,11 +66,28 @@ def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None, most
         return judge(final or learn(job.rows, use), job.target, judged_on(job))
     if job.selection == "loo" and final is not None and final.path is not None:
         return HeldOut(nested(final.path))
-    log_p = np.empty((len(job.rows), len(job.target.columns)))
-    for i, held in enumerate(folds(job.target.labels[job.rows], job.recipe.seed, "folds", most)):
-        rest = np.setdiff1d(np.arange(len(job.rows)), held)
+    found = _by_folds(job, learn, use, most)
+    assert found is not None
+    return found
+
+
+def _by_folds(job: Job, learn: Learn, use: str, most: int = 5, rival: Losses | None = None) -> HeldOut | None:
+    """Evidence from folds; None as soon as it is worse than a rival's losses by a standard error.
+
+    What is behind after a fold or two hardly ends ahead by a standard error, and a training a fold is saved (Maron and
+    Moore, NeurIPS 1994).
+    """
+    labels = job.target.labels[job.rows]
+    log_p, seen = np.empty((len(labels), len(job.target.columns))), np.zeros(len(labels), dtype=bool)
+    for i, held in enumerate(folds(labels, job.recipe.seed, "folds", most)):
+        rest = np.setdiff1d(np.arange(len(labels)), held)
         log_p[held] = learn(job.rows[rest], f"{use}/fold{i}").log_probabilities(job.target, job.rows[held])
-    return of(log_p, job.target.labels[job.rows])
+        seen[held] = True
+        if rival is not None and seen.sum() > 1:
+            worse, error = worse_by(of(log_p[seen], labels[seen]).losses, rival[seen])
+            if worse > error:
+                return None
+    return of(log_p, labels)
 
 
 def nested(path: Path) -> Losses:
@@ -91,7 +108,8 @@ def nested(path: Path) -> Losses:
 def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut | None]:
     """The schedule that was asked for; `auto` compares frozen and lp_ft on held-out examples.
 
-    At a tie layers that were pretrained stay frozen, and layers that have only seen the source here learn (lp_ft).
+    At a tie layers that were pretrained stay frozen, which ends the comparison after the fold that shows lp_ft behind;
+    layers that have only seen the source here learn (lp_ft).
     """
     asked = job.recipe.schedule
     if job.backbone.name == "identity":
@@ -105,7 +123,14 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
             f"schedule auto took frozen: with {smallest} labels in the smallest class nothing can be held out"
         )
         return "frozen", None
-    tried = {schedule: held_out(job, learn(schedule), f"try_{schedule}") for schedule in ("frozen", "lp_ft")}
+    tried = {"frozen": held_out(job, learn("frozen"), "try_frozen")}
+    if job.backbone.pretrained and job.selection != "target_val":
+        moving = _by_folds(job, learn("lp_ft"), "try_lp_ft", rival=tried["frozen"].losses)
+    else:
+        moving = held_out(job, learn("lp_ft"), "try_lp_ft")
+    if moving is None:
+        return "frozen", tried["frozen"]
+    tried["lp_ft"] = moving
     judged = {schedule: held.losses for schedule, held in tried.items()}
     kept = guard(judged, simplest_first=("frozen", "lp_ft") if job.backbone.pretrained else ("lp_ft", "frozen")).kept
     return kept, tried[kept]

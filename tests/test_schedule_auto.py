@@ -1,0 +1,57 @@
+"""`--schedule auto`: frozen or lp_ft by held-out evidence."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from crossgraft.choose import Learn, schedule_for
+
+
+def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tuple[str, int]:
+    """What is chosen where frozen gives the truth 0.6 and lp_ft `moving`; and how many folds lp_ft was trained for."""
+    labels = np.repeat([0, 1], 20)
+    recipe = SimpleNamespace(schedule="auto", seed=0)
+    backbone = SimpleNamespace(name="some", pretrained=pretrained)
+    target = SimpleNamespace(labels=labels, columns=np.arange(2))
+    job = SimpleNamespace(
+        target=target, rows=np.arange(40), recipe=recipe, backbone=backbone, covered=True, selection="cv", warnings=[]
+    )
+    trained = []
+
+    def by(schedule: str) -> Learn:
+        def learn(rows: Any, use: str) -> Any:
+            trained.append(schedule)
+            right = moving if schedule == "lp_ft" else 0.6
+
+            def log_probabilities(side: Any, held: np.ndarray) -> np.ndarray:
+                p = right * np.exp(spread * np.where(held % 2, 1, -1) * (schedule == "lp_ft"))
+                truth = labels[held][:, None] == np.arange(2)
+                return np.log(np.where(truth, p[:, None], 1 - p[:, None]))
+
+            return SimpleNamespace(log_probabilities=log_probabilities)
+
+        return cast(Learn, learn)
+
+    schedule, _ = schedule_for(cast(Any, job), by)
+    return schedule, trained.count("lp_ft")
+
+
+def test_the_better_is_taken_after_all_folds() -> None:
+    assert chosen(0.9) == ("lp_ft", 5)
+
+
+def test_pretrained_layers_that_lose_are_not_trained_for_every_fold() -> None:
+    assert chosen(0.3) == ("frozen", 1)
+
+
+def test_pretrained_layers_stay_at_a_tie_that_all_folds_were_asked_about() -> None:
+    assert chosen(0.6, spread=0.2) == ("frozen", 5)
+
+
+@pytest.mark.parametrize("moving", [0.6, 0.61])
+def test_layers_that_have_seen_only_the_source_learn_at_a_tie(moving: float) -> None:
+    assert chosen(moving, pretrained=False, spread=0.2) == ("lp_ft", 5)
