@@ -16,7 +16,7 @@ LAMS = np.array([0.0, 0.1, 1.0, 10.0])
 
 def solved(losses: list[list[float]]) -> Any:
     """A path with one ridge and these leave-one-out losses, a row a lambda."""
-    return SimpleNamespace(lams=LAMS, losses=np.array(losses)[:, None, :])
+    return SimpleNamespace(lams=LAMS, losses=np.array(losses)[:, None, :], uniform=np.ones((len(LAMS), 1)))
 
 
 def test_lambda_nearest_to_one_among_those_that_evidence_does_not_tell_apart() -> None:

@@ -142,7 +142,7 @@ def test_rules_of_choice() -> None:
         size=50
     )
     losses[1, 2] += np.where(np.arange(50) % 2, 0.9, -0.9) * 1.0
-    args = (losses, np.array([0.0, 1.0]), np.array([1e-3, 1e-2, 1e-1]))
+    args = (losses, np.ones((2, 3)), np.array([0.0, 1.0]), np.array([1e-3, 1e-2, 1e-1]))
     assert pick(*args, "min", None, None) == (1, 1)
     assert pick(*args, "one_se", None, None) == (1, 2)  # 0.11 worse, with a standard error of 0.13
     assert pick(*args, "min", 0.0, None)[0] == 0
@@ -213,3 +213,24 @@ def test_the_chosen_point_is_near_the_best_of_exact_values(parts: list[Part]) ->
     ]
     i, j = np.unravel_index(int(found.mean.argmin()), found.mean.shape)
     assert truth[i][j] - np.min(truth) < 0.01
+
+
+def test_among_few_labels_a_point_that_is_all_but_certain_counts_as_such() -> None:
+    """Equal losses on what was left out; an example of an unknown label decides, and with many labels hardly counts."""
+    certain, unsure = 20.0, 1.0
+    uniform = np.array([[certain, unsure]])
+    few, many = (np.stack([np.full(n, 0.10), np.full(n, 0.12)])[None] for n in (10, 5000))
+    grid = (np.zeros(1), np.array([1e-5, 1e-1]))
+    assert pick(few, uniform, *grid, "min", None, None) == (0, 1)
+    assert pick(many, uniform, *grid, "min", None, None) == (0, 0)
+
+
+def test_the_cross_entropy_of_an_unknown_label_is_that_of_the_heads_own_rows(parts: list[Part]) -> None:
+    target = replace(parts[0], y=np.where(np.arange(40) < 30, parts[0].y, -1))
+    found = path(target, parts[1], 5, lams=[0, 1.0], ridges=[0.01, 0.1])
+    x = target.x[target.y >= 0]
+    for i, lam in enumerate(found.lams):
+        for j, ridge in enumerate(found.ridges):
+            head = found.head(float(lam), float(ridge))
+            log_p = log_softmax((x @ head.weight + head.bias)[:, target.columns])
+            assert found.uniform[i, j] == pytest.approx(-log_p.mean(), abs=1e-2)

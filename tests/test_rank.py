@@ -225,7 +225,7 @@ def test_the_head_that_came_with_a_backbone(pictures: Path) -> None:
 
 def test_a_network_learns_each_source() -> None:
     sources = [shuffled(300, 1), drawn(300, 2)]
-    found = rank(drawn(60, 0), sources, backbone="mlp", source_steps=60)
+    found = rank(drawn(24, 0), sources, backbone="mlp", source_steps=60)
     assert [row["name"] for row in found["ranking"]] == ["source 2", "source 1"]
     assert all(row["seconds"]["source_training"] > 0 for row in found["ranking"])
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from crossgraft.choose import Learn, schedule_for
+from crossgraft.choose import FOLDS, LARGE_FOLDS, Learn, schedule_for
 
 
 def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tuple[str, int]:
@@ -41,7 +41,7 @@ def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tu
 
 
 def test_the_better_is_taken_after_all_folds() -> None:
-    assert chosen(0.9) == ("lp_ft", 5)
+    assert chosen(0.9) == ("lp_ft", LARGE_FOLDS)
 
 
 def test_pretrained_layers_that_lose_are_not_trained_for_every_fold() -> None:
@@ -49,9 +49,9 @@ def test_pretrained_layers_that_lose_are_not_trained_for_every_fold() -> None:
 
 
 def test_pretrained_layers_stay_at_a_tie_that_all_folds_were_asked_about() -> None:
-    assert chosen(0.6, spread=0.2) == ("frozen", 5)
+    assert chosen(0.6, spread=0.2) == ("frozen", LARGE_FOLDS)
 
 
 @pytest.mark.parametrize("moving", [0.6, 0.61])
 def test_layers_that_have_seen_only_the_source_learn_at_a_tie(moving: float) -> None:
-    assert chosen(moving, pretrained=False, spread=0.2) == ("lp_ft", 5)
+    assert chosen(moving, pretrained=False, spread=0.2) == ("lp_ft", FOLDS)

@@ -19,6 +19,7 @@ Rows = Int[np.ndarray, " n"]
 Losses = Float[np.ndarray, " n"]
 Learn = Callable[[Rows, str], Fitted]
 FEW = 2  # labels in the smallest class below which a fold holds a whole class out
+FOLDS, LARGE_FOLDS = 5, 3  # the second where each costs a training of pretrained layers, which are large
 SEARCH_FOLDS = 3  # of a search over lambda: its price is so many trainings for each lambda
 AROUND = (0.1, 0.3, 1.0, 3.0)  # lambdas of a search, times that of the frozen path; 0 is always among them
 # At a tie: no transfer before transfer, and what has seen the target's labels before what has not.
@@ -55,12 +56,12 @@ def judged_on(job: Job) -> Rows:
     return job.target.rows("val") if job.selection == "target_val" else job.rows
 
 
-def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None, most: int = 5) -> HeldOut:
+def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None, most: int | None = None) -> HeldOut:
     """What a model says of each row of `judged_on` without having learned from it.
 
     `learn(rows, use)` trains on target rows; `final`, where there is one, was trained on all of them. Leave-one-out
-    comes with a convex solution; otherwise the folds, at `most` so many, are the same for every model, so that losses
-    can be paired.
+    comes with a convex solution; otherwise the folds, at `most` so many, by default five and three where pretrained layers
+    move, are the same for every model, so that losses can be paired.
     """
     if job.selection == "target_val":
         return judge(final or learn(job.rows, use), job.target, judged_on(job))
@@ -71,13 +72,14 @@ def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None, most
     return found
 
 
-def _by_folds(job: Job, learn: Learn, use: str, most: int = 5, rival: Losses | None = None) -> HeldOut | None:
+def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: Losses | None = None) -> HeldOut | None:
     """Evidence from folds; None as soon as it is worse than a rival's losses by a standard error.
 
     What is behind after a fold or two hardly ends ahead by a standard error, and a training a fold is saved (Maron and
     Moore, NeurIPS 1994).
     """
     labels = job.target.labels[job.rows]
+    most = most or (LARGE_FOLDS if job.backbone.pretrained and job.recipe.schedule != "frozen" else FOLDS)
     log_p, seen = np.empty((len(labels), len(job.target.columns))), np.zeros(len(labels), dtype=bool)
     for i, held in enumerate(folds(labels, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(len(labels)), held)
@@ -100,7 +102,8 @@ def nested(path: Path) -> Losses:
     out = np.empty(n)
     for row in range(n):
         others = replace(path, losses=np.delete(path.losses, row, axis=2))
-        i, j = pick(others.losses, path.lams, path.ridges, "one_se", even_lam(others), None) if n > 1 else (0, 0)
+        args = (others.losses, path.uniform, path.lams, path.ridges)
+        i, j = pick(*args, "one_se", even_lam(others), None) if n > 1 else (0, 0)
         out[row] = path.losses[i, j, row]
     return out
 

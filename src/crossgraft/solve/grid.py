@@ -15,16 +15,29 @@ from crossgraft.tasks import log_softmax
 
 # nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
 TOLERANCE, REFIT = 1e-6, 1e-7
+TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
 WORK, MOST_WORK = 1e10, 1e12  # multiplications that refits of the whole grid may take, and those of one point
 ROUNDS, SETTLED = 8, 0.005  # rounds of refits at most; nats that a refit may be off for the rest to be trusted
 
 
+def smoothed(losses: Array, uniform: Array) -> Array:
+    """Mean of losses (..., n) and of one example more whose label is unknown: (sum_i loss_i + H(u, p)) / (n + 1).
+
+    losses   leave-one-out losses, nats
+    uniform  H(u, p) of each point, u uniform over the classes, the mean over the target's rows
+
+    Points that are all but certain win among few labels by luck, and are wrong at great cost on the next example. The
+    more labels, the less this says.
+    """
+    return np.asarray((losses.sum(axis=-1) + uniform) / (losses.shape[-1] + 1))
+
+
 def pick(
-    losses: Array, lams: Array, ridges: Array, rule: str, lam: float | None, ridge: float | None
+    losses: Array, uniform: Array, lams: Array, ridges: Array, rule: str, lam: float | None, ridge: float | None
 ) -> tuple[int, int]:
     """Place of the chosen point; `Path.choose` says by which rule."""
-    mean = losses.mean(axis=2)
+    mean = smoothed(losses, uniform)
     if lam is not None:
         mean[np.abs(lams - lam) > np.abs(lams - lam).min()] = np.inf
     if ridge is not None:
@@ -33,8 +46,8 @@ def pick(
     i, j = (int(a) for a in np.unravel_index(int(mean.argmin()), mean.shape))
     n = losses.shape[2]
     if rule == "one_se" and n > 1:
-        worse, error = worse_by(losses, losses[i, j])
-        near = (worse <= error) & np.isfinite(mean)
+        _, error = worse_by(losses, losses[i, j])
+        near = (mean - mean[i, j] <= error) & np.isfinite(mean)
         j = int(max(np.flatnonzero(near[i]), key=lambda c: ridges[c]))
     return i, j
 
@@ -76,6 +89,7 @@ class Grid:
         self.reaches = source is not None and bool(np.isin(target.columns, source.columns).any())
         shape = (len(lams), len(ridges), len(some))
         self.losses, self.hits, self.exact = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        self.uniform = np.zeros(shape[:2])
         w0 = None if prior is None else stacked(prior)
         d = target.x.shape[1] + 1
         self.rows_t = rows_of(target, w0, np.float32)
@@ -101,7 +115,8 @@ class Grid:
             joint = bool(self.lams[i] > 0) and len(self.stages[True][1]) > 1
             if last is not None and not joint and not self._joint(last):
                 self.points[int(i)] = last
-                self.losses[i], self.hits[i] = self.losses[before], self.hits[before]
+                for each in (self.losses, self.hits, self.uniform):
+                    each[i] = each[before]
                 continue
             last, before = self._solve(int(i), joint, last), int(i)
             self.points[before] = last
@@ -135,6 +150,7 @@ class Grid:
                 ps = [p[j] for p in probs]
                 z = formula(rows, self.n_columns, self.ridges[j], v[j], ps, self.some, found.preconditioner, j - a)
                 self._write(i, j, slice(None), z, False)
+                self.uniform[i, j] = -np.log(np.maximum(ps[0][:, self.some], TINY)).mean()
         slope = None
         if joint and last is not None and last.v.shape == v.shape and self._joint(last) and self.lams[i] < last.lam:
             slope = (v - last.v) / np.float32(np.log(self.lams[i] / last.lam))
@@ -164,7 +180,9 @@ class Grid:
                     self.refit(i, j)
             return
         for _ in range(ROUNDS if once <= MOST_WORK else 0):
-            chosen = {pick(self.losses, self.lams, self.ridges, rule, None, None) for rule in ("min", "one_se")}
+            chosen = {
+                pick(self.losses, self.uniform, self.lams, self.ridges, rule, None, None) for rule in ("min", "one_se")
+            }
             chosen = {c for c in chosen if not self.exact[c].all()}
             surprise = [self._learn(*c) for c in sorted(chosen)]
             if max(surprise, default=0.0) < SETTLED:

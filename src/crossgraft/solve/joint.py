@@ -9,7 +9,7 @@ import numpy as np
 
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Head, Part, solve
-from crossgraft.solve.grid import worse_by
+from crossgraft.solve.grid import smoothed, worse_by
 from crossgraft.solve.path import Path, Point, path
 from crossgraft.tasks import log_softmax
 
@@ -79,10 +79,11 @@ def even_lam(solved: Path) -> float:
     The error is that of the mean paired difference. At 1 both domains weigh the same: few labels hardly tell one lambda
     from another, and both ends of the path do harm where their lead is luck. 0 only where no lambda above it is near.
     """
-    at = solved.losses.mean(2).argmin(1)
-    losses = solved.losses[np.arange(len(at)), at]
-    worse, error = worse_by(losses, losses[int(losses.mean(1).argmin())])
-    near = solved.lams[(worse <= error) & (solved.lams > 0)]
+    mean = smoothed(solved.losses, solved.uniform)
+    at = mean.argmin(1)
+    losses, mean = solved.losses[np.arange(len(at)), at], mean.min(1)
+    _, error = worse_by(losses, losses[best := int(mean.argmin())])
+    near = solved.lams[(mean - mean[best] <= error) & (solved.lams > 0)]
     return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
 
 

@@ -58,15 +58,17 @@ class Point:
 class Path:
     """Leave-one-out cross-entropy of the target, nats, at every lambda and ridge.
 
-    `rows` are the target rows that were left out in turn: all labelled ones, or 400 evenly spaced. `exact` says where a
-    number comes from solving again. A class of `single_classes` has one labelled target row: left out, nothing in the
-    target speaks for that class, so its loss is pessimistic, most at lambda 0. Where source and target share no column
-    (`reaches` is False) lambda changes nothing in the target's columns.
+    `rows` are the target rows that were left out in turn: all labelled ones, or 400 evenly spaced. `exact` says
+    where a number comes from solving again. `uniform` is the cross-entropy of an example whose label is unknown. A
+    class of `single_classes` has one labelled target row: left out, nothing in the target speaks for that class, so
+    its loss is pessimistic, most at lambda 0. Where source and target share no column (`reaches` is False) lambda
+    changes nothing in the target's columns.
     """
 
     lams: Float[np.ndarray, " L"]
     ridges: Float[np.ndarray, " R"]
     losses: Float[np.ndarray, "L R n_t"]
+    uniform: Float[np.ndarray, "L R"]
     hits: Bool[np.ndarray, "L R n_t"]
     exact: Bool[np.ndarray, "L R n_t"]
     rows: Int[np.ndarray, " n_t"]
@@ -83,15 +85,16 @@ class Path:
     def choose(self, rule: str = "one_se", lam: float | None = None, ridge: float | None = None) -> Point:
         """The point of least mean (`min`), or the simplest that evidence does not tell from it (`one_se`).
 
-        Lambda is that of the least mean; the ridge is then the strongest that is as good. Simpler means that ridge
-        alone: few labels leave every lambda within a standard error of every other, so that taking the smallest would
-        give up a source that helps; whether to transfer at all is decided by comparing the models. As good means that
-        the mean of the paired differences from the best is within one standard error of those differences, which is
+        The mean counts one example of an unknown label beside those that were left out (`smoothed`). Lambda is that
+        of the least mean; the ridge is then the strongest that is as good. Simpler means that ridge alone: few
+        labels leave every lambda within a standard error of every other, so that taking the smallest would give up
+        a source that helps; whether to transfer at all is decided by comparing the models. As good means that the
+        mean of the paired differences from the best is within one standard error of those differences, which is
         narrower than that of either mean. `lam`, `ridge` hold one of them.
         """
         if rule not in ("min", "one_se"):
             raise UsageError(f"{rule!r} is no rule of choice", "use one_se or min")
-        i, j = pick(self.losses, self.lams, self.ridges, rule, lam, ridge)
+        i, j = pick(self.losses, self.uniform, self.lams, self.ridges, rule, lam, ridge)
         losses = self.losses[i, j]
         n = len(losses)
         se = float(losses.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
@@ -152,7 +155,7 @@ def path(
     values, counts = np.unique(np.asarray(target.y)[labelled], return_counts=True)
     single = tuple(int(v) for v in values[counts == 1])
     return Path(
-        *(lam_a, ridge_a, grid.losses, grid.hits, grid.exact, labelled[some], single, grid.reaches),
+        *(lam_a, ridge_a, grid.losses, grid.uniform, grid.hits, grid.exact, labelled[some], single, grid.reaches),
         seconds=time.perf_counter() - began,
         _grid=grid,
     )
