@@ -15,7 +15,7 @@ def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tu
     """What is chosen where frozen gives the truth 0.6 and lp_ft `moving`; and how many folds lp_ft was trained for."""
     labels = np.repeat([0, 1], 20)
     recipe = SimpleNamespace(schedule="auto", seed=0)
-    backbone = SimpleNamespace(name="some", pretrained=pretrained)
+    backbone = SimpleNamespace(name="some", pretrained=pretrained, groups=(("all", ("",)),))
     target = SimpleNamespace(labels=labels, columns=np.arange(2))
     job = SimpleNamespace(
         target=target, rows=np.arange(40), recipe=recipe, backbone=backbone, covered=True, selection="cv", warnings=[]

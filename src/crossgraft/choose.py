@@ -60,8 +60,8 @@ def held_out(job: Job, learn: Learn, use: str, final: Fitted | None = None, most
     """What a model says of each row of `judged_on` without having learned from it.
 
     `learn(rows, use)` trains on target rows; `final`, where there is one, was trained on all of them. Leave-one-out
-    comes with a convex solution; otherwise the folds, at `most` so many, by default five and three where pretrained layers
-    move, are the same for every model, so that losses can be paired.
+    comes with a convex solution; otherwise the folds, at `most` so many, by default five or, where pretrained layers
+    move, three, are the same for every model, so that losses can be paired.
     """
     if job.selection == "target_val":
         return judge(final or learn(job.rows, use), job.target, judged_on(job))
@@ -79,7 +79,8 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     Moore, NeurIPS 1994).
     """
     labels = job.target.labels[job.rows]
-    most = most or (LARGE_FOLDS if job.backbone.pretrained and job.recipe.schedule != "frozen" else FOLDS)
+    large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
+    most = most or (LARGE_FOLDS if large else FOLDS)
     log_p, seen = np.empty((len(labels), len(job.target.columns))), np.zeros(len(labels), dtype=bool)
     for i, held in enumerate(folds(labels, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(len(labels)), held)
