@@ -72,7 +72,10 @@ def held(**losses: list[float]) -> dict[str, HeldOut]:
 def test_a_source_that_knows_nothing_is_not_kept_with_one_label_a_class() -> None:
     nothing = np.log(3)
     found = held(target_only=[2.2, 2.3, 2.25], transfer=[1.6, 1.5, 1.7], source_only=[nothing - 0.01] * 3)
-    assert keep(job([0, 1, 2]), dict.fromkeys(found), found).kept == "target_only"  # type: ignore[arg-type]
+    verdict = keep(job([0, 1, 2]), dict.fromkeys(found), found)  # type: ignore[arg-type]
+    assert verdict.kept == "target_only"
+    assert verdict.judged["target_only"] == pytest.approx([nothing] * 3)  # as they were compared, so shown
+    assert "source_only" not in verdict.judged
 
 
 def test_a_model_that_is_not_beyond_noise_does_not_take_the_next_best_with_it() -> None:

@@ -233,8 +233,8 @@ def label_free(job: Job, models: dict[str, Fitted]) -> Verdict:
         p, p_t = (np.exp(fitted.of_features(each, source.columns)) for each in (f, f_t))
         job.validators[model] = validators.all_of(f, p, source.labels[held], f_t, p_t, seed=job.recipe.seed)
     if name not in LABEL_FREE or not job.recipe.guard:
-        return Verdict("transfer", "It is what was asked for; nothing was compared.", ())
+        return Verdict("transfer", "It is what was asked for; nothing was compared.")
     scored = {m: v[name] for m, v in job.validators.items()}
     best = max(scored, key=lambda m: (scored[m], m == "source_only"))
     said = ", ".join(f"{m} {v:.3f}" for m, v in scored.items())
-    return Verdict(best, f"By {job.selection}, which reads no label of the target, the higher the better: {said}.", ())
+    return Verdict(best, f"By {job.selection}, which reads no label of the target, the higher the better: {said}.")

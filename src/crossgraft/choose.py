@@ -185,9 +185,9 @@ def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut]
     order = [m for m in SIMPLEST_FIRST if m in models]
     judged = {m: evidence[m].losses for m in order if m in evidence}
     if asked in models and (not job.recipe.guard or job.method in ("target_only", "source_only")):
-        return Verdict(asked, "It is what was asked for; nothing was compared.", ())
+        return Verdict(asked, "It is what was asked for; nothing was compared.")
     if len(order) == 1:
-        return Verdict(order[0], "There was nothing to compare it with.", ())
+        return Verdict(order[0], "There was nothing to compare it with.")
     labels, k = job.target.labels[job.rows], len(job.target.columns)
     if job.selection != "target_val" and all(len(losses) == len(labels) for losses in judged.values()):
         if "target_only" in judged:

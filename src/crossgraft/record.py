@@ -148,13 +148,17 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
 
 
 def _guard(evidence: Mapping[str, HeldOut], verdict: Verdict) -> list[dict[str, Any]]:
-    """Held-out cross-entropy of each model, and its paired difference from the one that was kept."""
+    """Held-out cross-entropy of each model as it was compared, and its paired difference from the one that was kept.
+
+    A model that was left out of the comparison stands there with its held-out losses.
+    """
     table = []
-    for name, held in evidence.items():
-        losses, against = held.losses, evidence.get(verdict.kept)
+    judged = {name: held.losses for name, held in evidence.items()} | dict(verdict.judged)
+    for name, losses in judged.items():
+        against = judged.get(verdict.kept)
         difference = None
         if name != verdict.kept and against is not None and len(losses) > 1:
-            d = paired(losses, against.losses)
+            d = paired(losses, against)
             difference = {"value": d.value, "low": d.low, "high": d.high}
         entry = mean_interval(losses, seed=0).json() if len(losses) else None
         table.append({"model": name, "cross_entropy": entry, "n": len(losses), "difference": difference})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -67,12 +67,12 @@ def mcnemar(hits_a: Float[np.ndarray, " n"], hits_b: Float[np.ndarray, " n"]) ->
 class Verdict:
     """The model that is kept, and why in a sentence.
 
-    table   a row a model: name, mean loss, difference from the kept one
+    judged  the losses that were compared, by model
     """
 
     kept: str
     why: str
-    table: tuple[tuple[str, float, Difference | None], ...]
+    judged: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
 
 
 def guard(
@@ -100,7 +100,7 @@ def guard(
     n = max(lengths, default=0)
     if n < 2:
         found = "no held-out example" if n == 0 else "1 held-out example"
-        return Verdict(wanted, f"With {found} nothing can be compared; {_title(wanted)} is what was asked for.", ())
+        return Verdict(wanted, f"With {found} nothing can be compared; {_title(wanted)} is what was asked for.")
     names = [name for name in asked if np.isfinite(evidence[name]).all()]
     broken = [_title(name) for name in asked if name not in names]
     if not names:
@@ -119,19 +119,17 @@ def guard(
         if all(beaten(name, kept) for name in left[: left.index(kept)]):
             break
         left.remove(kept)
-    table = tuple(
-        (name, mean[name], None if name == kept else paired(evidence[name], evidence[kept])) for name in names
-    )
     said = f"On {n} held-out examples the cross-entropy of {_title(kept)} is {mean[kept]:.3f} nats"
-    for name, _, d in table:
-        if d is not None:
+    for name in names:
+        if name != kept:
+            d = paired(evidence[name], evidence[kept])
             said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     if kept != best:
         margin = margins.get(best, 1.0)
         said += f"; {_title(best)} is better than a simpler model by less than {margin:g} standard errors: not kept"
     if broken:
         said += f"; {' and '.join(broken)} had losses that are not finite"
-    return Verdict(kept, said + ".", table)
+    return Verdict(kept, said + ".", dict(evidence))
 
 
 def _title(name: str) -> str:

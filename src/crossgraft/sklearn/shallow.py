@@ -103,10 +103,10 @@ def transfer(given: Given, asked: Asked) -> Transferred:
     models, evidence = _models(g, asked, Part(u_t, g.y_t, g.columns_t), u_z, source, prior)
     order = [m for m in SIMPLEST_FIRST if m in models]
     if len(g.y_t) == 0:
-        verdict = Verdict(order[-1], "The target has no label to judge by.", ())
+        verdict = Verdict(order[-1], "The target has no label to judge by.")
     elif not asked.guard or len(order) == 1:
         name = "transfer" if "transfer" in models else order[0]
-        verdict = Verdict(name, "It is what was asked for; nothing was compared.", ())
+        verdict = Verdict(name, "It is what was asked for; nothing was compared.")
     else:
         verdict = guard(evidence, simplest_first=order, margins=MARGINS)
     found = models[verdict.kept]
