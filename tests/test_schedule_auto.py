@@ -28,7 +28,7 @@ def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tu
             right = moving if schedule == "lp_ft" else 0.6
 
             def log_probabilities(side: Any, held: np.ndarray) -> np.ndarray:
-                p = right * np.exp(spread * np.where(held % 2, 1, -1) * (schedule == "lp_ft"))
+                p = right * np.exp(spread * np.where(np.arange(len(held)) % 2, -1, 1) * (schedule == "lp_ft"))
                 truth = labels[held][:, None] == np.arange(2)
                 return np.log(np.where(truth, p[:, None], 1 - p[:, None]))
 
@@ -48,10 +48,10 @@ def test_pretrained_layers_that_lose_are_not_trained_for_every_fold() -> None:
     assert chosen(0.3) == ("frozen", 1)
 
 
-def test_pretrained_layers_stay_at_a_tie_that_all_folds_were_asked_about() -> None:
-    assert chosen(0.6, spread=0.2) == ("frozen", LARGE_FOLDS)
+def test_pretrained_layers_stay_where_lp_ft_is_ahead_within_noise() -> None:
+    assert chosen(0.62, spread=0.3) == ("frozen", LARGE_FOLDS)
 
 
 @pytest.mark.parametrize("moving", [0.6, 0.61])
 def test_layers_that_have_seen_only_the_source_learn_at_a_tie(moving: float) -> None:
-    assert chosen(moving, pretrained=False, spread=0.2) == ("lp_ft", FOLDS)
+    assert chosen(moving, pretrained=False, spread=0.3) == ("lp_ft", FOLDS)
