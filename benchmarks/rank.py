@@ -91,11 +91,12 @@ def one(seed: int) -> list[dict[str, Any]]:
     from crossgraft.backbones import load
     from crossgraft.candidates import Candidate, candidate, source_side
     from crossgraft.domains import open_domain
+    from crossgraft.domains.pool import pool
     from crossgraft.domains.splits import assign_splits
     from crossgraft.objective.algebra import ce
-    from crossgraft.prepare import Side, pool
     from crossgraft.ranked import measured
     from crossgraft.recipe import Recipe
+    from crossgraft.side import Side
     from crossgraft.solve.fitted import descend, frozen_features, solve_frozen
     from crossgraft.solve.settings import settings_for
     from crossgraft.tasks import Classify, log_softmax

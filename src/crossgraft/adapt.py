@@ -18,9 +18,10 @@ from crossgraft.methods import LABEL_FREE, METHODS, Method
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import domains_of, row_of, stated
 from crossgraft.objective.reach import reach
-from crossgraft.prepare import Job, Side, held_tenth
+from crossgraft.prepare import Job
 from crossgraft.progress import say
 from crossgraft.seeds import seed_for
+from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, frozen_features
 
 Rows = Int[np.ndarray, " n"]
@@ -207,7 +208,7 @@ def _weights(job: Job, f_s: Fitted, phases: Phases, free: Rows) -> dict[str, Flo
 
 def _not_fitted(job: Job, source: Side) -> Rows:
     """The tenth of the source that f_s was stopped by, not fitted to; all rows where there was none."""
-    held = held_tenth(source.labels, job.recipe.seed, "source")
+    held = source.held_tenth(np.arange(len(source.labels)), job.recipe.seed, "source")
     return held if len(held) else np.arange(len(source.labels))
 
 

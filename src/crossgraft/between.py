@@ -94,6 +94,8 @@ def see(sides: dict[str, Any], backbone: str, weights: str | None, columns: dict
     """
     opened = {side: open_domain(what, side, **columns) for side, what in sides.items()}
     kind = common_kind(list(opened.values()))
+    if kind == "sentence":
+        raise UsageError("tagged sentences are not compared yet", "use fit, which scores them")
     opened = {side: of_kind(d, kind) for side, d in opened.items()}
     chosen = backbones.load(backbone, opened["target"], weights=weights)
     if not chosen.pretrained:

@@ -17,9 +17,9 @@ from crossgraft.domains.leaks import leaks
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.objective.algebra import Objective, ce
-from crossgraft.prepare import Side, held_tenth
 from crossgraft.recipe import Recipe
 from crossgraft.seeds import rng
+from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, descend, frozen_features, solve_source
 from crossgraft.solve.settings import settings_for
 from crossgraft.tasks import Classify, log_softmax
@@ -133,7 +133,7 @@ def candidate(
 
 def _trained(nothing: Fitted, source: Side, recipe: Recipe) -> Fitted:
     """f_s as `fit` trains it; where there is enough, a tenth of the source stops the training."""
-    held = held_tenth(source.labels, recipe.seed, "source")
+    held = source.held_tenth(np.arange(len(source.labels)), recipe.seed, "source")
     learning = np.setdiff1d(np.arange(len(source.labels)), held)
     settings = settings_for(recipe, "from_nothing", len(learning), nothing.backbone)
     return descend(

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.measure.compare import Verdict, guard
-from crossgraft.prepare import Job, Side, folds
+from crossgraft.prepare import Job
 from crossgraft.progress import say
+from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, even_lam
 from crossgraft.solve.grid import pick, worse_by
 from crossgraft.solve.path import Path
@@ -34,22 +35,22 @@ MOVING = {"lp_ft": 2.0}  # pretrained layers can be spoiled by few labels, whose
 class HeldOut:
     """What a model says of examples that it has not learned from.
 
-    losses             -log p(y_i|x_i), nats
-    log_probabilities  of every class, (n, k); None where leave-one-out gives the losses alone
+    losses             -log p(y_i|x_i), nats, one an example (of sentences `Side.by_example`)
+    log_probabilities  of every class, a row each, (n, k); None where leave-one-out gives the losses alone
     """
 
     losses: Losses
     log_probabilities: Float[np.ndarray, "n k"] | None = None
 
 
-def of(log_p: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> HeldOut:
-    """Held-out evidence from log-probabilities."""
-    return HeldOut(-log_p[np.arange(len(labels)), labels], log_p)
+def of(log_p: Float[np.ndarray, "n k"], side: Side, rows: Rows) -> HeldOut:
+    """Held-out evidence from log-probabilities of rows."""
+    return HeldOut(side.by_example(-log_p[np.arange(len(rows)), side.labels[rows]], rows), log_p)
 
 
 def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
-    return of(model.log_probabilities(side, rows), side.labels[rows])
+    return of(model.log_probabilities(side, rows), side, rows)
 
 
 def judged_on(job: Job) -> Rows:
@@ -79,17 +80,19 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     What is behind after a fold or two does not end ahead beyond noise, and a training a fold is saved (Maron and Moore,
     NeurIPS 1994).
     """
-    labels = job.target.labels[job.rows]
+    n, k = len(job.rows), len(job.target.columns)
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
-    log_p, seen = np.empty((len(labels), len(job.target.columns))), np.zeros(len(labels), dtype=bool)
-    for i, held in enumerate(folds(labels, job.recipe.seed, "folds", most)):
-        rest = np.setdiff1d(np.arange(len(labels)), held)
+    log_p, seen = np.zeros((n, k)), np.zeros(n, dtype=bool)
+    for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
+        rest = np.setdiff1d(np.arange(n), held)
         log_p[held] = learn(job.rows[rest], f"{use}/fold{i}").log_probabilities(job.target, job.rows[held])
         seen[held] = True
-        if rival is not None and of(log_p[seen], labels[seen]).losses.mean() > rival[seen].mean():
-            return None
-    return of(log_p, labels)
+        if rival is not None:
+            judged = job.target.by_example(seen.astype(float), job.rows) > 0
+            if of(log_p, job.target, job.rows).losses[judged].mean() > rival[judged].mean():
+                return None
+    return of(log_p, job.target, job.rows)
 
 
 def nested(path: Path) -> Losses:
@@ -142,6 +145,9 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
 
 def too_few(job: Job) -> int | None:
     """Labels in the smallest class where they are too few to hold any out, else None."""
+    if job.target.lengths is not None:  # most sentences hold no entity of most types
+        n = len(job.target.examples(job.rows))
+        return n if n < FEW and job.selection != "target_val" else None
     smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())
     return smallest if smallest < FEW and not job.covered and job.selection != "target_val" else None
 

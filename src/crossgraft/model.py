@@ -13,8 +13,11 @@ from jaxtyping import Float
 from crossgraft import backbones, features
 from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.domains.domain import Domain
+from crossgraft.domains.sentences import split_words
 from crossgraft.errors import CrossgraftError
-from crossgraft.tasks import Classify, log_softmax
+from crossgraft.measure.entities import span_probabilities
+from crossgraft.side import with_lengths
+from crossgraft.tasks import Classify, Tag, log_softmax, spans
 
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
 FORMAT = 1
@@ -42,7 +45,10 @@ class Model:
         return log_softmax(x.astype(np.float64) @ self.weight + self.bias), prepared.failures
 
     def predict(self, domain: Domain) -> list[dict[str, Any]]:
-        """One row an example, in order: name, label, probabilities by class; or name and error."""
+        """One row an example, in order: name, label, probabilities by class; or name and error. Of sentences words,
+        tags, and spans with first word, one past the last, type, text and probability; of raw text also characters."""
+        if isinstance(self.task, Tag):
+            return self._spans(domain, self.task)
         log_p, failures = self.log_probabilities(domain)
         errors = dict(failures)
         labels = self.task.decode(log_p)
@@ -56,6 +62,26 @@ class Model:
             }
             for i, name in enumerate(domain.names)
         ]
+
+    def _spans(self, domain: Domain, task: Tag) -> list[dict[str, Any]]:
+        left, lengths = with_lengths(domain)
+        reasons = {s.name: s.reason for s in left.skipped}
+        log_p, _ = self.log_probabilities(left)
+        tags, at = task.decode(log_p, lengths), 0
+        rows: dict[str, dict[str, Any]] = {}
+        for i, n in enumerate(lengths.tolist()):
+            words, own = left.read(i), tags[at : at + n]
+            found = spans(own)
+            likely = span_probabilities(task, log_p[at : at + n], found)
+            given = left.inputs[i]
+            cuts = split_words(given) if isinstance(given, str) else None
+            rows[str(left.names[i])] = {"name": str(left.names[i]), "words": list(words), "tags": own, "spans": [
+                {"start": a, "end": b, "type": t, "text": " ".join(words[a:b]), "probability": p}
+                | ({"characters": [cuts[a][0], cuts[b - 1][1]]} if cuts else {})
+                for (a, b, t), p in zip(found, likely, strict=True)
+            ]}  # fmt: skip
+            at += n
+        return [rows.get(name) or {"name": name, "error": reasons[name]} for name in map(str, domain.names)]
 
     def save(self, folder: Path) -> None:
         """Write model.json and weights.safetensors; layers that a name cannot find again are among the weights."""
@@ -108,8 +134,12 @@ class Model:
                 f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
             ) from None
         classes = tuple(map(str, meta["task"]["classes"]))
+        kinds = {kind.kind: kind for kind in (Classify, Tag)}
         return cls(
-            Classify(classes), _backbone(spec, tensors, folder), weight.astype(np.float64), bias.astype(np.float64)
+            kinds[meta["task"]["kind"]](classes),
+            _backbone(spec, tensors, folder),
+            weight.astype(np.float64),
+            bias.astype(np.float64),
         )
 
 

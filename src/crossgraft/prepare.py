@@ -13,80 +13,16 @@ from crossgraft import backbones, features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
-from crossgraft.domains.domain import Domain
 from crossgraft.domains.leaks import Leak, leaks
 from crossgraft.domains.pool import pool
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.recipe import Recipe
-from crossgraft.seeds import rng
-from crossgraft.tasks import Classify
+from crossgraft.side import Side
+from crossgraft.tasks import Classify, Tag
 
-ENOUGH = 500  # examples of which a tenth can be held out
 VALIDATION = 20  # labelled validation examples from which they give the evidence, rather than folds
-
-
-@dataclass(eq=False)
-class Side:
-    """One domain as the solvers see it.
-
-    columns  columns of the head that its softmax runs over, (k,)
-    labels   column of each label within `columns`, -1 where missing, (N,)
-    kept     what has been read or computed, by what it is; aligned with the rows
-    notes    what is worth saying about how they were read
-    free     whether the input of each row may be learned from without its label, (N,) bool
-    """
-
-    domain: Domain
-    columns: Int[np.ndarray, " k"]
-    labels: Int[np.ndarray, " N"]
-    kept: dict[object, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    free: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
-        """A domain whose labels are among `classes`, as columns of the task's head."""
-        return cls(domain, task.columns(classes), Classify(tuple(classes)).encode(domain.labels))
-
-    def over(self, columns: Int[np.ndarray, " k"]) -> Side:
-        """The same inputs, read once for both, with the softmax over other columns and without labels."""
-        return replace(self, columns=columns, labels=np.full(len(self.labels), -1))
-
-    def rows(self, split: str) -> np.ndarray:
-        """Indices of the labelled examples of a split."""
-        return np.flatnonzero((self.domain.splits == split) & (self.labels >= 0))
-
-    def unlabelled(self) -> np.ndarray:
-        """Indices of the rows whose inputs may be learned from without their labels."""
-        return np.flatnonzero(np.isin(self.domain.splits, ("train", "unlabelled")) if self.free is None else self.free)
-
-    def pixels(self, backbone: Backbone) -> Any:
-        """Inputs as the backbone takes them, (N, S, S, C) uint8, (N, D) float32 or rows of tokens; read once."""
-        return self._reading(("pixels", backbone.preprocess or backbone.tokens), backbone)
-
-    def features(self, backbone: Backbone) -> np.ndarray:
-        """Features of a backbone, (N, D) float32; computed once."""
-        found: np.ndarray = self._reading(("features", backbone.revision), backbone)
-        return found
-
-    def _reading(self, key: tuple[str, object], backbone: Backbone) -> Any:
-        if key not in self.kept:
-            read = features.pixels if key[0] == "pixels" else features.features
-            prepared = read(self.domain, backbone)
-            values = prepared.values
-            self.notes += [note for note in prepared.notes if note not in self.notes]
-            if prepared.failures:  # found once: what is left reads without failures from here on
-                total = len(self.domain)
-                good = np.setdiff1d(np.arange(total), [i for i, _ in prepared.failures])
-                self.domain = self.domain.without(prepared.failures)
-                tolerate(self.domain.skipped, total, self.domain.name)
-                self.labels, values = self.labels[good], values[good]
-                self.free = None if self.free is None else self.free[good]
-                self.kept = {k: v[good] for k, v in self.kept.items()}
-            self.kept[key] = values
-        return self.kept[key]
 
 
 @dataclass(eq=False)
@@ -112,25 +48,30 @@ class Job:
         return self.target.rows("train")
 
     @property
+    def watched(self) -> Int[np.ndarray, " n"] | None:
+        """Rows whose cross-entropy stops a training on the target early: those that the selection names."""
+        part = {"oracle": "test", "target_val": "val"}.get(self.selection)
+        return self.target.rows(part) if part else None
+
+    @property
     def covered(self) -> bool:
         """Whether the source has every class of the target."""
         return self.source is not None and set(self.target.columns.tolist()) <= set(self.source.columns.tolist())
 
 
-def held_tenth(labels: Int[np.ndarray, " n"], seed: int, use: str) -> Int[np.ndarray, " m"]:
-    """Rows that stop the training of a network from nothing: a tenth, none where there is not enough."""
-    return folds(labels, seed, f"{use}/held", most=10)[0] if len(labels) >= ENOUGH else np.arange(0)
-
-
 def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained."""
-    columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split}
+    columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split, "task": recipe.task}
     target_domain = open_domain(target, "target", **columns)
     opened = [
         open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)
     ]
     kind = common_kind((target_domain, *opened))
     target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
+    if recipe.task == "tag" and kind != "sentence":
+        raise UsageError("task tag needs tagged sentences", "give CoNLL files, or JSON lines with spans or tags")
+    if recipe.task == "classify" and kind == "sentence":
+        raise UsageError(f"{target_domain.name} holds tagged sentences", "leave out --task, or give --task tag")
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
     source_domain = pool(opened)
@@ -150,7 +91,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         raise CrossgraftError(
             "neither the target nor a source has labels", "name the label column, or put the inputs into class folders"
         )
-    task = Classify.union(target_classes, source_domain.classes if source_domain is not None else ())
+    make = Tag if kind == "sentence" else Classify
+    task = make.union(target_classes, source_domain.classes if source_domain is not None else ())
     backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
     side = Side.of(target_domain, task, target_classes)
     # Rows that are test data only because `shots` hides their labels keep their inputs to learn from.
@@ -160,7 +102,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     for s in (side,) if source is None else (side, source):
         (s.features if backbone.pretrained else s.pixels)(backbone)
         warnings += s.notes
-    test = side.domain.take(side.rows("test"))
+    test = side.domain.take(side.examples(side.rows("test")))
     learnt = side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"])))
     found = leaks(learnt, test, greys=features.kept_greys)
     if source is not None:
@@ -185,6 +127,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
 
 def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
     """The method that was asked for, or the one that fits: joint with a source, else finetune of what is pretrained."""
+    if backbone.kind == "sentence":
+        _tags_can(recipe)
     if recipe.objective is not None:
         return "objective"
     learned = backbone.pretrained and backbone.name != "identity"
@@ -200,6 +144,18 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
     return recipe.method
 
 
+def _tags_can(recipe: Recipe) -> None:
+    """Raises UsageError for what does not hold for tags yet."""
+    if recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts):
+        asked = "--objective" if recipe.objective is not None else f"method {recipe.method}"
+        raise UsageError(f"{asked} does not learn tags yet", "use joint, finetune, target_only or source_only")
+    if recipe.selection in ("loo", "source_val") or recipe.selection.startswith("label_free"):
+        raise UsageError(
+            f"selection {recipe.selection} does not hold for tags yet, whose words are not left out one by one",
+            "use cv, which leaves out sentences, or target_val",
+        )
+
+
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:
     """Where held-out evidence comes from: a validation part that is large enough, else leave-one-out where every model
     is convex, else cross-validation."""
@@ -212,18 +168,10 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
                 "selection target_val needs a labelled val part of the target", "give one, or use loo or cv"
             )
         return recipe.selection
-    if len(target.rows("val")) >= VALIDATION:
+    if len(target.examples(target.rows("val"))) >= VALIDATION:
         return "target_val"
+    if target.lengths is not None:
+        return "cv"
     rivals = recipe.baselines and recipe.guard and source is None and backbone.name != "identity"
     convex = backbone.pretrained and (recipe.schedule == "frozen" or backbone.name == "identity") and not rivals
     return "loo" if convex else "cv"
-
-
-def folds(labels: Int[np.ndarray, " n"], seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
-    """Held-out rows of each of up to `most` folds; the examples of a class are spread over as many folds as there are.
-
-    With one example a class a fold holds whole classes out: what is measured for them is the source.
-    """
-    order = rng(seed, use).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    return [np.sort(order[i::most]) for i in range(min(most, len(labels)))]

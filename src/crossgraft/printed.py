@@ -19,6 +19,9 @@ def line(row: dict[str, Any]) -> str:
     """One prediction: name, label, the most probable classes."""
     if "error" in row:
         return f"{row['name']}\terror: {row['error']}"
+    if "spans" in row:
+        found = [f"{s['text']} [{s['type']} {s['probability']:.3f}]" for s in row["spans"]]
+        return f"{row['name']}\t" + "  ".join(found)
     best = sorted(row["probabilities"].items(), key=lambda kv: -kv[1])[:5]
     return f"{row['name']}\t{row['label']}\t" + "  ".join(f"{k} {p:.3f}" for k, p in best)
 
@@ -28,6 +31,8 @@ def scores(title: str, part: dict[str, Any]) -> str:
     cells = [f"{title:<12}"]
     if (hit := part.get("accuracy")) is not None:
         cells.append(f"accuracy {100 * hit['value']:5.1f} % [{100 * hit['low']:.1f}, {100 * hit['high']:.1f}]")
+    if (f1 := part.get("f1")) is not None:
+        cells.append(f"F1 {100 * f1['value']:5.1f} % [{100 * f1['low']:.1f}, {100 * f1['high']:.1f}]")
     if (ce := part.get("cross_entropy")) is not None:
         cells.append(f"cross-entropy {ce['value']:.3f} nats [{ce['low']:.3f}, {ce['high']:.3f}]")
     return "   ".join([*cells, f"n = {part['n']:,}"])
@@ -54,9 +59,10 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
 def worth(result: dict[str, Any]) -> Iterable[str]:
     """The gap, paired differences, labels saved and calibration of a run, where there are any."""
     for row in result.get("paired", ()):
-        hit = row["accuracy"]
+        what, test = ("accuracy", "McNemar") if "accuracy" in row else ("F1", "bootstrap over sentences")
+        hit = row[what.lower()]
         points = ", ".join(f"{100 * hit[end]:+.1f}" for end in ("low", "high"))
-        said = f"{100 * hit['value']:+.1f} points of accuracy [{points}], p = {hit['p_value']:.2g} (McNemar)"
+        said = f"{100 * hit['value']:+.1f} points of {what} [{points}], p = {hit['p_value']:.2g} ({test})"
         yield f"against {row['model'].replace('_', ' ')}: {said}"
     if (gap := result.get("gap")) and "jsd" in gap:
         jsd = gap["jsd"]

@@ -17,12 +17,14 @@ from crossgraft.measure.divergence import gap
 from crossgraft.measure.priors import adapted, label_shift
 from crossgraft.measure.scores import mean_interval
 from crossgraft.measure.worth import labels_saved, learning_curve
-from crossgraft.prepare import Job, Side
+from crossgraft.prepare import Job
 from crossgraft.seeds import rng
+from crossgraft.side import Side
 from crossgraft.solve.convex import Part, solve
 from crossgraft.solve.fitted import Fitted, frozen_features, solve_frozen
 from crossgraft.solve.path import scaling
-from crossgraft.tasks import log_softmax
+from crossgraft.tagged import of_tags
+from crossgraft.tasks import Tag, log_softmax
 
 GAP_ROWS = 500  # rows a domain that the gap is measured on
 MOST = 1000  # rows that the learning curve may draw from, and those that it is judged on
@@ -47,6 +49,8 @@ def proof(
     A part that cannot be measured is None, or says why in "why".
     """
     test = job.target.rows("test")
+    if isinstance(job.task, Tag):
+        return of_tags(job, kept, log_p)
     labels = job.target.labels[test]
     tested = {name: each for name, each in log_p.items() if len(test)}
     return {

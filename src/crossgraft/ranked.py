@@ -22,10 +22,10 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.compare import paired
 from crossgraft.measure.ranking import h_score, leep_terms, logme, nce_terms
 from crossgraft.measure.scores import Score, mean_interval
-from crossgraft.prepare import Side
 from crossgraft.progress import say
 from crossgraft.recipe import Recipe
 from crossgraft.run import finite
+from crossgraft.side import Side
 from crossgraft.solve.fitted import frozen_features, solve_frozen
 
 
@@ -77,6 +77,8 @@ def rank(
 
     given = _given(sources, backbones, source, weights)
     whole = open_domain(target, "target", **columns)
+    if whole.kind == "sentence":
+        raise UsageError("sources of tagged sentences are not ranked yet", "use fit with each of them")
     failures: dict[str, CrossgraftError] = {}
     opened = _each("reading", given, failures, lambda name, what: _labelled(open_domain(what, name, **columns)))
     if backbones and failures:

@@ -65,7 +65,10 @@ class Recipe(BaseModel):
         None, ge=1, description="gradient steps on the target; by default from the number of labels"
     )
     source_steps: int | None = Field(
-        None, ge=1, description="gradient steps on the source, for a network trained from nothing"
+        None,
+        ge=1,
+        description="gradient steps on the source: of a network trained from nothing, or of pretrained "
+        "layers, which learn it only where this is given",
     )
     batch_size: int = Field(32, ge=1)
     lr: float | None = Field(None, gt=0, description="by default by schedule")

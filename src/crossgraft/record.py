@@ -13,14 +13,15 @@ import numpy as np
 from crossgraft.choose import HeldOut
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
-from crossgraft.measure.scores import mean_interval, scores
+from crossgraft.measure.scores import mean_interval, measured
 from crossgraft.model import Model
 from crossgraft.prepare import Job
 from crossgraft.proof import proof
 from crossgraft.run import MEASURES, PREDICTIONS, RESULT, Run
 from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted
-from crossgraft.tasks import Classify
+from crossgraft.tagged import tagged
+from crossgraft.tasks import Classify, Tag
 from crossgraft.wording import deciding, shown
 
 PACKAGES = (
@@ -56,15 +57,15 @@ def record(
     """Score the models on the test part, once, and write everything down; with result.json the run is finished."""
     test = job.target.rows("test")
     targets = job.target.labels[test]
-    task = Classify(tuple(job.task.classes[c] for c in job.target.columns))
+    task = type(job.task)(tuple(job.task.classes[c] for c in job.target.columns))
+    words = job.target.words(test)
     log_p = {name: model.log_probabilities(job.target, test) for name, model in models.items()} if len(test) else {}
     kept = models[verdict.kept]
 
     def score(name: str) -> dict[str, Any] | None:
         if name not in models:
             return None
-        table = scores(task, log_p[name], targets) if len(test) else {}
-        return {"n": len(test), **{k: s.json() for k, s in table.items()}}
+        return measured(task, log_p[name], targets, words) if len(test) else {"n": 0}
 
     columns = job.target.columns
     Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns]).save(run.folder)
@@ -91,11 +92,11 @@ def record(
         "ridge": train_model.ridge,
         "objective": {"formula": str(train_model.objective), "terms": _terms(job, train_model)},
         "n": {
-            "target_labelled": len(job.rows),
-            "target_unlabelled": int((job.target.labels < 0).sum()),
-            "target_val": len(job.target.rows("val")),
-            "source": 0 if job.source is None else len(job.source.labels),
-            "test": len(test),
+            "target_labelled": len(job.target.examples(job.rows)),
+            "target_unlabelled": len(job.target.examples(np.flatnonzero(job.target.labels < 0))),
+            "target_val": len(job.target.examples(job.target.rows("val"))),
+            "source": 0 if job.source is None else len(job.source.domain),
+            "test": len(job.target.examples(test)),
         },
         "test": score(verdict.kept),
         "baselines": {
@@ -131,9 +132,9 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
     """Each term of the objective with its weight and its value under the trained model, nats, without augmentation."""
     sides = {"target": (job.target, job.rows)}
     if job.source is not None:
-        n = len(job.source.labels)
+        n = len(job.source.domain)
         sample = np.sort(rng(job.recipe.seed, "source term").permutation(n)[:SOURCE_SAMPLE])
-        sides["source"] = (job.source, sample)
+        sides["source"] = (job.source, job.source.rows_of(sample))
     rows = []
     for term in model.objective.terms:
         if term.key in job.term_values:  # of a method that adapts: the mean over its last logged steps
@@ -173,6 +174,9 @@ def _path(model: Fitted) -> dict[str, Any] | None:
 
 
 def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np.ndarray, kept: Fitted) -> None:
+    if isinstance(task, Tag):
+        tagged(run, job.target, task, test, log_p)
+        return
     labels, names = task.decode(log_p), job.target.domain.names[test]
     truth = [task.classes[k] for k in job.target.labels[test]]
     run.write_lines(

@@ -16,10 +16,11 @@ from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.measure.scores import scores
+from crossgraft.measure.scores import measured
 from crossgraft.model import Model
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
+from crossgraft.side import Side
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
 NAMED_BY = 60  # characters of a text that it is called by
@@ -105,14 +106,14 @@ class Run:
             raise CrossgraftError(
                 f"{what} has no labelled example", "score needs labels; use predict for inputs without"
             )
-        targets = self.model.task.encode(labelled.labels)
-        log_p, failures = self.model.log_probabilities(labelled)
-        left = labelled.without(failures)
+        task = self.model.task
+        side = Side.of(labelled, task, task.classes)
+        log_p, failures = self.model.log_probabilities(side.domain)
+        left = side.domain.without(failures)
         tolerate(left.skipped, len(domain), str(what))
-        good = np.setdiff1d(np.arange(len(labelled)), [i for i, _ in failures])
-        table = scores(self.model.task, log_p[good], targets[good])
+        good = np.setdiff1d(np.arange(len(side.labels)), [i for i, _ in failures])
         skipped = [{"domain": left.name, "name": s.name, "reason": s.reason} for s in left.skipped]
-        return {"n": len(good), **{k: s.json() for k, s in table.items()}, "skipped": skipped}
+        return {**measured(task, log_p[good], side.labels[good], side.lengths), "skipped": skipped}
 
     def report(self) -> Path:
         """(Re)write report.html from the files of the folder."""
@@ -182,14 +183,14 @@ def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
     loose: list[Any] = []
 
     def together() -> Domain:
-        if kind == "text":
+        if kind in ("text", "sentence"):
             return text_domain(loose, name, names=[text[:NAMED_BY] for text in loose])
         return picture_files([Path(file) for file in loose], name)
 
     for what in inputs:
         is_file = kind == "image" and isinstance(what, (str, Path)) and Path(what).is_file()
         picture = is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}
-        if picture or (kind == "text" and isinstance(what, str) and is_a_text(what)):
+        if picture or (kind in ("text", "sentence") and isinstance(what, str) and is_a_text(what)):
             loose.append(what)
             continue
         if loose:

@@ -26,10 +26,11 @@ from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, ju
 from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
-from crossgraft.prepare import Job, Side, held_tenth, prepare
+from crossgraft.prepare import Job, prepare
 from crossgraft.progress import say
 from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
+from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
 
 
@@ -48,14 +49,18 @@ class Steps:
     solved: dict[tuple[str, bool], Fitted] = field(default_factory=dict)
 
     def initialise(self) -> Fitted:
-        """Step 1: f_s. A network that knows nothing learns the source; a pretrained backbone gets a source head."""
+        """Step 1: f_s. A network that knows nothing learns the source; a pretrained backbone gets a source head, and
+        learns the source below it where `source_steps` are asked for."""
         job, source = self.job, self.job.source
         if source is None:
             return nothing(job.backbone, len(job.task.classes))
+        rows = np.arange(len(source.labels))
         if job.backbone.pretrained:
-            return solve_source(job.backbone, source, len(job.task.classes), job.recipe.seed)
+            f_s = solve_source(job.backbone, source, len(job.task.classes), job.recipe.seed)
+            moves = job.recipe.source_steps is not None
+            return self._descend(f_s, {"source": (source, rows)}, ce("source"), "lp_ft", "source") if moves else f_s
         say("1 initialise: train f_s on the source")
-        return self._from_nothing(job.backbone, "source", source, np.arange(len(source.labels)), "source")
+        return self._from_nothing(job.backbone, "source", source, rows, "source")
 
     def graft(self, f_s: Fitted, rows: Rows, schedule: str, source: Side | None) -> Fitted:
         """Step 2: the layers of f_s, and a head: solved on frozen features, or copied where classes are shared.
@@ -94,7 +99,9 @@ class Steps:
                 start = with_lam(start, search_lam(job, at, start.lam or 0.0, schedule))
         if "/" not in use:  # folds say nothing new
             whole = source is not None and not isinstance(job.recipe.lam, float) and job.method == "joint"
-            self._check(ce("target") + ce("source") if whole else start.objective, source, rows, schedule)
+            both = {"target": job.target} | ({} if source is None else {"source": source})
+            groups = [g for g, _ in job.backbone.groups if schedule != "frozen"]
+            check(job, ce("target") + ce("source") if whole else start.objective, both, rows, groups)
         if schedule == "frozen":
             return start
         sides = {"target": (job.target, rows)}
@@ -103,10 +110,6 @@ class Steps:
         fresh = schedule == "full" and not f_s.objective.terms
         trained = self._descend(start, sides, start.objective, schedule, use, head=not fresh)
         return replace(trained, lam=start.lam, ridge=start.ridge, path=start.path, point=start.point)
-
-    def _check(self, objective: Objective, source: Side | None, rows: Rows, schedule: str) -> None:
-        sides = {"target": self.job.target} | ({} if source is None else {"source": source})
-        check(self.job, objective, sides, rows, [g for g, _ in self.job.backbone.groups if schedule != "frozen"])
 
     def target_only(self, rows: Rows, schedule: str, use: str) -> Fitted:
         """No transfer: without the source, or, where the backbone is what transfers, a network from nothing."""
@@ -121,7 +124,7 @@ class Steps:
     def _from_nothing(self, backbone: Backbone, name: str, side: Side, rows: Rows, use: str) -> Fitted:
         """A network that knows nothing learns one domain; where there is enough, a tenth of it stops the training."""
         start = nothing(backbone, len(self.job.task.classes))
-        held = held_tenth(side.labels[rows], self.job.recipe.seed, use)
+        held = side.held_tenth(rows, self.job.recipe.seed, use)
         learning = rows[np.setdiff1d(np.arange(len(rows)), held)]
         history: list[dict[str, Any]] = []
         trained = self._descend(
@@ -134,13 +137,16 @@ class Steps:
 
     def _descend(
         self, start: Fitted, sides: dict[str, tuple[Side, Rows]], objective: Objective, schedule: str, use: str, *,
-        head: bool, evaluate: tuple[Side, Rows] | None = None, history: list[dict[str, Any]] | None = None,
+        head: bool = True, evaluate: tuple[Side, Rows] | None = None, history: list[dict[str, Any]] | None = None,
     ) -> Fitted:  # fmt: skip
         from crossgraft.solve.settings import settings_for
 
         job = self.job
-        n = max(len(rows) for _, rows in sides.values()) if schedule == "from_nothing" else len(sides["target"][1])
-        if evaluate is None and (rows := self._watched()) is not None and "target" in sides:
+        counts = {name: len(side.examples(rows)) for name, (side, rows) in sides.items()}
+        n = max(counts.values()) if schedule == "from_nothing" else counts.get("target", 0)
+        recipe = job.recipe if n else job.recipe.model_copy(update={"steps": job.recipe.source_steps})
+        layers = job.backbone if start.backbone.name == job.backbone.name else start.backbone  # whose rate is known
+        if evaluate is None and (rows := job.watched) is not None and "target" in sides:
             evaluate = (job.target, rows)
 
         def log(row: dict[str, Any]) -> None:
@@ -150,15 +156,10 @@ class Steps:
                 self.log({"model": use} | row)
 
         return descend(
-            start, sides, objective, schedule, settings_for(job.recipe, schedule, n, start.backbone),
+            start, sides, objective, schedule, settings_for(recipe, schedule, n, layers),
             head=head, augment=job.recipe.augment, seed=job.recipe.seed, use=use, evaluate=evaluate,
             checkpoint=self.folder / f"{use.replace('/', '-')}.safetensors", log=log,
         )  # fmt: skip
-
-    def _watched(self) -> Rows | None:
-        """Rows whose cross-entropy stops a training on the target early: those that the selection names."""
-        part = {"oracle": "test", "target_val": "val"}.get(self.job.selection)
-        return self.job.target.rows(part) if part else None
 
 
 def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]]) -> Outcome:

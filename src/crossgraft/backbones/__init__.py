@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -13,14 +14,19 @@ from crossgraft.errors import UsageError
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "rebuild"]
 
 OWN = {
-    "auto": ("image", "vector", "text"),
+    "auto": ("image", "vector", "text", "sentence"),
     "cnn": ("image",),
     "cnn_bn": ("image",),
     "mlp": ("vector",),
     "identity": ("vector",),
-    "words": ("text",),
+    "words": ("text", "sentence"),
 }
-FROM_NOTHING = {"image": "cnn", "text": "words", "vector": "mlp"}  # what learns where nothing is transferred
+FROM_NOTHING = {
+    "image": "cnn",
+    "text": "words",
+    "sentence": "words",
+    "vector": "mlp",
+}  # what learns where nothing is transferred
 
 
 def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
@@ -41,8 +47,8 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
             raise UsageError(f"backbone {name} does not read {domain.kind}s", "use --backbone auto")
     if name == "auto":
         name = "identity" if domain.kind == "vector" else "auto"
-    if domain.kind == "text":
-        return _of_texts(name, weights)
+    if domain.kind in ("text", "sentence"):
+        return _of_texts(name, weights, domain.kind)
     if name == "auto":
         from crossgraft.backbones.packaged import efficientnet_lite0
 
@@ -61,11 +67,11 @@ def rebuild(
     kind: str = "image",
 ) -> Backbone:  # fmt: skip
     """The backbone of a saved model: found by its name alone, or (where `state` is given) with these weights."""
-    if kind == "text":
+    if kind in ("text", "sentence"):
         from crossgraft.backbones.weights import with_state
 
         published = name not in ("auto", "words")
-        found = _of_texts(name, "random" if published and state is not None else None)
+        found = _of_texts(name, "random" if published and state is not None else None, kind)
         return found if state is None else with_state(found, state, None)
     if name == "auto" and state is None:
         from crossgraft.backbones.packaged import efficientnet_lite0
@@ -86,10 +92,11 @@ def rebuild(
     return with_state(_published(name, "random"), state, preprocess)
 
 
-def _of_texts(name: str, weights: str | None) -> Backbone:
+def _of_texts(name: str, weights: str | None, kind: str) -> Backbone:
     from crossgraft.backbones import text_models
 
-    return text_models.words() if name == "words" else text_models.text_model(name, weights)
+    of: Literal["text", "sentence"] = "sentence" if kind == "sentence" else "text"
+    return text_models.words(of) if name == "words" else text_models.text_model(name, weights, of)
 
 
 def _published(name: str, weights: str | None) -> Backbone:

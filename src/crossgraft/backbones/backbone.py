@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TYPE_BITS = 24
+WORD_BIT = 1 << 28  # of the first token of each word that gets a feature
 NO_TOKEN = -1
 
 
@@ -41,7 +42,7 @@ class Tokens:
     other, every one but the last filled up to `length` with NO_TOKEN.
 
     revision  of the tokenizer
-    encode    texts, or pairs of them, to their rows
+    encode    texts, or pairs of them, to their rows; sentences, tuples of words, to rows in which WORD_BIT marks words
     """
 
     length: int
@@ -60,7 +61,8 @@ class SourceHead:
 
 @dataclass(eq=False)
 class Backbone:
-    """Layers that turn inputs into features (N, D), with what is needed to name and repeat them.
+    """Layers that turn inputs into features (N, D), with what is needed to name and repeat them; of sentences into one
+    feature a word, (W, D).
 
     name        how it was asked for, and how a run finds it again
     revision    hash of the weights (and of the code's version where they are not enough)
@@ -75,7 +77,7 @@ class Backbone:
 
     name: str
     revision: str
-    kind: Literal["image", "vector", "text"]
+    kind: Literal["image", "vector", "text", "sentence"]
     dim: int
     build: Callable[[], nn.Module]
     groups: tuple[tuple[str, tuple[str, ...]], ...]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS
+from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS, WORD_BIT
 
-Pooling = Literal["mean", "cls", "last", "max"]
+Pooling = Literal["mean", "cls", "last", "max", "words"]
 TOKENS = {"cpu": 1024, "cuda": 1 << 16}  # tokens that go through the layers at once; more fall out of a CPU's cache
 MOST_LEARNED = 8  # chunks of one text that a training step reads, spread evenly over it
 
@@ -23,7 +23,7 @@ class TextEncoder(nn.Module):
     feature of a text is the mean of its chunks', weighted by their tokens: with mean pooling the mean over all tokens.
 
     encoder    takes input_ids, attention_mask and perhaps token_type_ids, and gives last_hidden_state
-    pooling    within a chunk
+    pooling    within a chunk; words, a feature for each of them, is `WordEncoder`'s
     normalise  whether features have length 1
     """
 
@@ -55,12 +55,7 @@ class TextEncoder(nn.Module):
 
     def _through(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g D"], Float[Tensor, " g"]]:
         """One group of chunks through the layers: pooled, and how many tokens each has."""
-        seen = chunk >= 0
-        ids = torch.where(seen, chunk & ((1 << TYPE_BITS) - 1), 0).long()
-        more: dict[str, Any] = {}
-        if self.types:
-            more["token_type_ids"] = torch.where(seen, chunk >> TYPE_BITS, 0).long()
-        hidden = self.encoder(input_ids=ids, attention_mask=seen.long(), **more).last_hidden_state.float()
+        hidden, seen = self._hidden(chunk)
         weight = seen.sum(1).to(hidden.dtype)
         if self.pooling == "mean":
             mask = seen.to(hidden.dtype)
@@ -70,6 +65,59 @@ class TextEncoder(nn.Module):
             return hidden.masked_fill(~seen[..., None], lowest).amax(1), weight
         last = ends(chunk).clamp(min=1) - 1
         return hidden[torch.arange(len(chunk), device=chunk.device), 0 if self.pooling == "cls" else last], weight
+
+    def _hidden(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g L D"], Bool[Tensor, "g L"]]:
+        """The last layer at every token of a group of chunks, and where there is one."""
+        seen = chunk >= 0
+        ids = torch.where(seen, chunk & ((1 << TYPE_BITS) - 1), 0).long()
+        more: dict[str, Any] = {}
+        if self.types:
+            more["token_type_ids"] = torch.where(seen, (chunk & (WORD_BIT - 1)) >> TYPE_BITS, 0).long()
+        hidden = self.encoder(input_ids=ids, attention_mask=seen.long(), **more).last_hidden_state.float()
+        return hidden, seen
+
+
+class WordEncoder(TextEncoder):
+    """Rows of tokens (B, L) to one feature a word, (W, D), row by row: the last layer at its first word piece."""
+
+    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "W D"]:
+        """Features of the words of all rows."""
+        chunks, _ = split(tokens, self.length)
+        words = marked(chunks)
+        places = words.sum(1).cumsum(0) - words.sum(1)  # of the first word of each chunk among all of them
+        order = torch.argsort(ends(chunks), descending=True, stable=True)
+        widths = ends(chunks)[order].tolist()
+        parts, at = [], []
+        start, most = 0, TOKENS.get(tokens.device.type, TOKENS["cpu"])
+        while start < len(widths):
+            width = max(widths[start], 1)
+            some = order[start : start + max(most // width, 1)]
+            own = words[some, :width]
+            parts.append(self._hidden(chunks[some, :width])[0][own])
+            at.append((places[some, None] + own.cumsum(1) - 1)[own])
+            start += len(some)
+        features = torch.cat(parts)[torch.argsort(torch.cat(at))]
+        return F.normalize(features, dim=1) if self.normalise else features
+
+
+class WordWindow(nn.Module):
+    """One feature a word, (W, D), of its first piece and two pieces on either side: what tags are learned with from
+    nothing (Collobert et al., JMLR 2011)."""
+
+    def __init__(self, vocabulary: int, dim: int, length: int) -> None:
+        super().__init__()
+        self.length = length
+        self.words, self.full = nn.Embedding(vocabulary, dim), nn.Conv1d(dim, dim, 5, padding=2)
+        nn.init.normal_(self.words.weight, std=0.3)
+
+    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "W D"]:
+        """Features of the words of all rows."""
+        chunks, _ = split(tokens, self.length)
+        seen = chunks >= 0
+        ids = torch.where(seen, chunks & ((1 << TYPE_BITS) - 1), 0).long()
+        pieces = self.words(ids) * seen[..., None]
+        features: Tensor = F.relu(self.full(pieces.transpose(1, 2)).transpose(1, 2)) + pieces
+        return features[marked(chunks)]
 
 
 class WordBag(nn.Module):
@@ -105,6 +153,11 @@ def split(
         there = there & (drawn | (count <= most))
     there[:, 0] = True  # a row without a token keeps its place
     return chunks[there], rows[:, None].expand(-1, n)[there]
+
+
+def marked(tokens: Int[Tensor, "*B L"]) -> Bool[Tensor, "*B L"]:
+    """Where a word begins that gets a feature."""
+    return (tokens >= 0) & (tokens & WORD_BIT != 0)
 
 
 def ends(chunks: Int[Tensor, "C l"]) -> Int[Tensor, " C"]:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from crossgraft.backbones.backbone import Backbone, Tokens
 from crossgraft.backbones.groups import groups_of_encoder
-from crossgraft.backbones.tokenizer import encoder_of
+from crossgraft.backbones.tokenizer import encoder_of, sentence_encoder_of
 from crossgraft.backbones.weights import file_revision, fill, read_state
 from crossgraft.errors import CrossgraftError, UsageError
 
@@ -36,9 +36,10 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 CODE = "texts-1"  # part of every revision: what this version makes of the same files
 
 
-def text_model(name: str, weights: str | None) -> Backbone:
+def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"] = "text") -> Backbone:
     """An encoder by name or folder: pooling and length from the files of sentence-transformers where it has them, else
-    the mean over tokens. Neither torch nor transformers is imported before its layers are needed, but for their groups.
+    the mean over tokens; of sentences a feature a word. Neither torch nor transformers is imported before its layers
+    are needed, but for their groups.
 
     weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
     """
@@ -49,8 +50,8 @@ def text_model(name: str, weights: str | None) -> Backbone:
     dim = next((config[k] for k in ("hidden_size", "dim", "d_model", "n_embd") if k in config), None)
     if not isinstance(dim, int):
         raise CrossgraftError(f"{folder / 'config.json'} does not say how wide the model is", "give a text encoder")
-    pooling, normalise = _pooling(folder, name)
-    tokens = _tokens(folder, config)
+    pooling, normalise = _pooling(folder, name) if kind == "text" else ("words", False)
+    tokens = _tokens(folder, config, kind)
     own = sorted(folder.glob("*.safetensors"))
     if weights is None and not own:
         raise CrossgraftError(
@@ -69,7 +70,7 @@ def text_model(name: str, weights: str | None) -> Backbone:
 
     known = weights != "random"
     made = Backbone(
-        name, blake2b("\n".join(parts).encode(), digest_size=20).hexdigest(), "text", dim, build, AUTO_GROUPS,
+        name, blake2b("\n".join(parts).encode(), digest_size=20).hexdigest(), kind, dim, build, AUTO_GROUPS,
         tokens=tokens, pretrained=known, portable=weights is None,
     )  # fmt: skip
     if name != "auto":
@@ -77,22 +78,23 @@ def text_model(name: str, weights: str | None) -> Backbone:
     return made
 
 
-def words() -> Backbone:
-    """A bag of word pieces that knows nothing yet: what texts are learned with where nothing is transferred."""
+def words(kind: Literal["text", "sentence"] = "text") -> Backbone:
+    """A bag of word pieces, of sentences a window of them, that knows nothing yet: what texts and tags are learned with
+    where nothing is transferred."""
     folder = _folder("auto")
     config = _json(folder / "config.json", "auto")
-    tokens = _tokens(folder, config)
+    tokens = _tokens(folder, config, kind)
 
     def build() -> nn.Module:
-        from crossgraft.backbones.encoder import WordBag
+        from crossgraft.backbones.encoder import WordBag, WordWindow
 
+        if kind == "sentence":
+            return WordWindow(int(config["vocab_size"]), WORDS_DIM, tokens.length).eval()
         return WordBag(int(config["vocab_size"]), WORDS_DIM).eval()
 
     groups = (("words", ("words",)), ("full", ("full",)))
     revision = f"words-{WORDS_DIM}-{tokens.revision}"
-    return Backbone(
-        "words", revision, "text", WORDS_DIM, build, groups, tokens=tokens, pretrained=False, portable=False
-    )
+    return Backbone("words", revision, kind, WORDS_DIM, build, groups, tokens=tokens, pretrained=False, portable=False)
 
 
 def _folder(name: str) -> Path:
@@ -152,7 +154,7 @@ def _pooling(folder: Path, name: str) -> tuple[Pooling, bool]:
     return POOLINGS[chosen[0]] if chosen else "mean", "Normalize" in types
 
 
-def _tokens(folder: Path, config: dict[str, Any]) -> Tokens:
+def _tokens(folder: Path, config: dict[str, Any], kind: str) -> Tokens:
     """The tokenizer of a folder, loaded when first used; chunks as long as the model was made for."""
 
     def said(file: str, key: str) -> int | None:
@@ -163,6 +165,8 @@ def _tokens(folder: Path, config: dict[str, Any]) -> Tokens:
     length = min(own or config.get("max_position_embeddings") or LONGEST, LONGEST)
     files = [folder / f for f in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") if (folder / f).is_file()]
     revision = blake2b("\n".join([str(length), *map(file_revision, files)]).encode(), digest_size=20).hexdigest()
+    if kind == "sentence":
+        return Tokens(length, f"words-{revision}", sentence_encoder_of(folder, length))
     typed = int(config.get("type_vocab_size") or 0) > 1
     return Tokens(length, revision, encoder_of(folder, length, typed))
 
@@ -172,7 +176,7 @@ def _build(
 ) -> nn.Module:
     from transformers import AutoConfig, AutoModel
 
-    from crossgraft.backbones.encoder import TextEncoder
+    from crossgraft.backbones.encoder import TextEncoder, WordEncoder
 
     with _quiet():
         try:
@@ -190,7 +194,8 @@ def _build(
     if getattr(body, "pooler", None) is not None:
         body.pooler = None  # nothing reads it
     typed = int(config.get("type_vocab_size") or 0) > 1
-    module = TextEncoder(body.float(), length, pooling, normalise, typed)
+    make = WordEncoder if pooling == "words" else TextEncoder
+    module = make(body.float(), length, pooling, normalise, typed)
     if weights not in (None, "random"):
         state = read_state(Path(str(weights)))
         own = {k.removeprefix("encoder.") for k in module.state_dict()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS
+from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS, WORD_BIT
 from crossgraft.errors import CrossgraftError
 
 
@@ -31,6 +31,54 @@ def encoder_of(folder: Path, length: int, typed: bool) -> Callable[[Sequence[Any
         ]
 
     return encode
+
+
+def sentence_encoder_of(folder: Path, length: int) -> Callable[[Sequence[Any]], list[np.ndarray]]:
+    """`Tokens.encode` for sentences, tuples of words: WORD_BIT marks the first piece of every word, once.
+
+    A sentence of more than `length` tokens becomes windows that overlap by a half; a word is marked in that window in
+    which it has most beside it.
+    """
+    held: list[Any] = []
+
+    def encode(sentences: Sequence[Any]) -> list[np.ndarray]:
+        if not held:
+            held.append(_read(folder))
+        tokenizer = held[0]
+        tokenizer.no_truncation()
+        unknown = tokenizer.token_to_id(str(getattr(tokenizer.model, "unk_token", None) or "[UNK]")) or 0
+        found = tokenizer.encode_batch([list(words) for words in sentences], is_pretokenized=True)
+        return [_windows(f, len(words), length, unknown) for f, words in zip(found, sentences, strict=True)]
+
+    return encode
+
+
+def _windows(found: Any, n: int, length: int, unknown: int) -> Int[np.ndarray, " L"]:
+    """The row of a sentence of n words."""
+    special = np.array(found.special_tokens_mask, dtype=bool)
+    ids = np.array(found.ids, dtype=np.int32)
+    first = int(np.argmin(special)) if not special.all() else len(ids) // 2
+    before, after = ids[:first], ids[first:][special[first:]]
+    pieces = ids[~special]
+    words = np.array([-1 if w is None else w for w in found.word_ids], dtype=np.int64)[~special]
+    starts = np.searchsorted(words, np.arange(n))  # word_ids never fall
+    gone = np.flatnonzero(np.bincount(words, minlength=n)[:n] == 0)  # of characters that the tokenizer leaves out
+    pieces = np.insert(pieces, starts[gone], unknown)
+    starts = starts + np.searchsorted(gone, np.arange(n))
+    pieces[starts] |= WORD_BIT
+    room = length - len(before) - len(after)
+    if len(pieces) <= room:
+        return np.concatenate([before, pieces, after])
+    half, row = room // 2, []
+    firsts = range(0, len(pieces) - room + half, half)
+    for k, at in enumerate(firsts):
+        part = pieces[at : at + room].copy()
+        low = (room - half) // 2 if k else 0
+        high = (room - half) // 2 + half if k + 1 < len(firsts) else room
+        part[:low] &= ~WORD_BIT
+        part[high:] &= ~WORD_BIT
+        row += [before, part, after]
+    return np.concatenate(row)
 
 
 def _read(folder: Path) -> Any:

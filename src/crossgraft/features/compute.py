@@ -37,7 +37,7 @@ def features(
     engine: str | None = None,
     title: str = "features",
 ) -> Prepared:
-    """Features of a frozen backbone, float32 (N, D), through the store.
+    """Features of a frozen backbone, float32 (N, D), through the store; of sentences one a word, (W, D).
 
     engine  "auto" (OpenVINO on x86, CUDA where there is a GPU) or "torch"; by default CROSSGRAFT_ENGINE, else auto.
             In float32 the engines agree to a cosine above 0.9999.
@@ -52,13 +52,14 @@ def features(
     keys, failed = _keys(domain, backbone, chosen)
     store = store if store is not None else Store()
     width = backbone.dim + (tokens is not None)  # of a text also the number of its chunks
-    values = room((len(domain), width), np.float32)
+    words = backbone.kind == "sentence"  # all words of a sentence are one entry of the store
+    values = np.full(len(domain), None, object) if words else room((len(domain), width), np.float32)
     new: dict[bytes, int] = {}
     for start in range(0, len(keys), AT_ONCE):
         some = keys[start : start + AT_ONCE]
         held = store.get([k for k in some if k is not None])
         for i, key in enumerate(some, start):
-            if key is not None and key in held and held[key].shape == (width,):
+            if key is not None and key in held and (held[key].shape == (width,) or words):
                 values[i] = held[key]
             elif key is not None:
                 new.setdefault(key, i)
@@ -73,7 +74,13 @@ def features(
                 failed[i] = unread[key]
             elif key in new and new[key] != i:  # the same content once more
                 values[i] = values[new[key]]
-    notes = () if tokens is None else chunk_note(domain.name, values[:, -1], tokens.length)
+    if words:
+        whole = [np.ones(1, np.float32) if v is None else v for v in values]
+        counts = np.array([v[-1] for v in whole])
+        values = np.concatenate([v[:-1].reshape(-1, backbone.dim) for v in whole])
+    else:
+        counts = values[:, -1]
+    notes = () if tokens is None else chunk_note(domain.name, counts, tokens.length)
     return Prepared(values[:, : backbone.dim], sorted(failed.items()), notes)
 
 
@@ -152,7 +159,7 @@ def _keys(domain: Domain, backbone: Backbone, engine: str) -> tuple[list[bytes |
 
     keys: list[bytes | None] = []
     for i, found in enumerate(
-        map(key, range(len(domain))) if domain.kind == "text" else ahead(key, range(len(domain)))
+        map(key, range(len(domain))) if domain.kind in ("text", "sentence") else ahead(key, range(len(domain)))
     ):
         if isinstance(found, str):
             failed[i] = found

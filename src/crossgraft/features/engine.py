@@ -45,7 +45,7 @@ class Unfit(Exception):
     """These layers cannot be converted for this engine."""
 
 
-Done = Callable[[Any, np.ndarray], None]  # (what was submitted beside the batch, features)
+Done = Callable[[Any, Any], None]  # (what was submitted beside the batch, features)
 
 
 @cache

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS
+from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS, WORD_BIT
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Ragged:
-    """int32 rows, one after the other in `flat` (T,); row i ends before `ends[i]`.
+    """Rows of integers, tokens or labels, one after the other in `flat` (T,); row i ends before `ends[i]`.
 
     >>> rows = Ragged.of([np.array([1, 2]), np.array([3])])
     >>> rows[np.array([1, 0])].padded().tolist()
@@ -29,8 +29,10 @@ class Ragged:
     @classmethod
     def of(cls, rows: Sequence[Int[np.ndarray, " L"]]) -> Ragged:
         """Rows put together."""
-        flat = np.concatenate(rows) if rows else np.empty(0)
-        return cls(flat.astype(np.int32, copy=False), np.cumsum([len(r) for r in rows], dtype=np.int64))
+        flat = np.concatenate(rows) if rows else np.empty(0, np.int32)
+        return cls(
+            flat if flat.dtype.kind == "i" else flat.astype(np.int32), np.cumsum([len(r) for r in rows], dtype=np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -39,6 +41,13 @@ class Ragged:
     def shape(self) -> tuple[int, int]:
         """Rows, and tokens of all rows together."""
         return len(self), len(self.flat)
+
+    @property
+    def words(self) -> Int[np.ndarray, " N"]:
+        """How many words of each row are marked for a feature."""
+        marks = (self.flat >= 0) & (self.flat & WORD_BIT != 0)
+        counted: np.ndarray = np.diff(np.append(0, np.cumsum(marks))[self.ends], prepend=0)
+        return counted
 
     @property
     def nbytes(self) -> int:

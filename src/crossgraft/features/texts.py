@@ -38,13 +38,19 @@ class TextLayers:
         self.device = torch.device("cuda" if engine.startswith("cuda") else "cpu")
         module = backbone.module if self.device.type == "cpu" else backbone.fresh(0)
         self.net = module.eval().to(self.device)
+        self.words = backbone.kind == "sentence"
 
     def submit(self, batch: Ragged, beside: Any) -> None:
-        """Compute one batch now."""
-        self.done(beside, np.concatenate([self(batch), chunks(batch, self.length)[:, None]], 1))
+        """Compute one batch now; of sentences the features of all words of each in one row."""
+        found, counts = self(batch), chunks(batch, self.length)
+        if self.words:
+            parts = np.split(found, np.cumsum(batch.words)[:-1])
+            self.done(beside, [np.append(part, n) for part, n in zip(parts, counts, strict=True)])
+        else:
+            self.done(beside, np.concatenate([found, counts[:, None]], 1))
 
     def __call__(self, batch: Ragged) -> Float[np.ndarray, "B D"]:
-        """Features of one batch."""
+        """Features of one batch, a row a text, or a row a word."""
         import torch
 
         half = torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext()
@@ -113,11 +119,21 @@ def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int) -> 
     )
 
 
-def embed_texts(net: Callable[[Ragged], Float[np.ndarray, "B D"]], rows: Ragged) -> Float[np.ndarray, "N D"]:
-    """Features of all rows, computed in batches of like length."""
+def embed_texts(net: TextLayers, rows: Ragged) -> Float[np.ndarray, "N D"]:
+    """Features of all rows, or of all their words, computed in batches of like length."""
     order = rows.by_length()
     parts: Iterable[np.ndarray] = [net(rows[order[i : i + BATCH]]) for i in range(0, len(order), BATCH)]
     found: np.ndarray = np.concatenate(list(parts))
     out: np.ndarray = np.empty_like(found)
-    out[order] = found
+    out[places(rows.words, order) if net.words else order] = found
     return out
+
+
+def places(counts: Int[np.ndarray, " N"], order: Int[np.ndarray, " n"]) -> Int[np.ndarray, " W"]:
+    """Where the words of some sentences lie among those of all.
+
+    >>> places(np.array([2, 1, 2]), np.array([2, 0])).tolist()
+    [3, 4, 0, 1]
+    """
+    own = counts[order]
+    return np.repeat(np.cumsum(counts)[order] - own - (np.cumsum(own) - own), own) + np.arange(own.sum())

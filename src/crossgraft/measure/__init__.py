@@ -23,6 +23,8 @@ _HOME = {
     "Gap": "divergence",
     "conditional_gap": "divergence",
     "gap": "divergence",
+    "entity_scores": "entities",
+    "span_counts": "entities",
     "brier": "calibration",
     "ece": "calibration",
     "reliability": "calibration",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.errors import CrossgraftError
 from crossgraft.seeds import rng
-from crossgraft.tasks import Classify
+from crossgraft.tasks import Classify, Tag
 
 LEVEL = 0.95
 Z = 1.959963984540054  # the normal's 0.975 quantile
@@ -80,6 +81,20 @@ def scores(
         raise CrossgraftError(f"{len(log_probabilities)} outputs but {len(targets)} labels", "give one label an output")
     losses = task.cross_entropy(log_probabilities, targets)
     return {"cross_entropy": mean_interval(losses, seed), "accuracy": wilson(task.hits(log_probabilities, targets))}
+
+
+def measured(
+    task: Classify,
+    log_probabilities: Float[np.ndarray, "n K"],
+    targets: Int[np.ndarray, " n"],
+    lengths: Int[np.ndarray, " S"] | None = None,
+) -> dict[str, Any]:
+    """`scores` as the doors print them, with n; of tags `entity_scores`, `lengths` being the words of each sentence."""
+    if isinstance(task, Tag) and lengths is not None:
+        from crossgraft.measure.entities import entity_scores
+
+        return entity_scores(task, log_probabilities, targets, lengths)
+    return {"n": len(targets), **{k: s.json() for k, s in scores(task, log_probabilities, targets).items()}}
 
 
 def confusion(log_probabilities: Float[np.ndarray, "n K"], targets: Int[np.ndarray, " n"]) -> Int[np.ndarray, "K K"]:

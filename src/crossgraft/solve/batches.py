@@ -51,7 +51,7 @@ class Stream:
     """The training examples of one domain.
 
     values      (N, H, W, C) uint8, (N, D) float32, or rows of tokens
-    labels      (N,) positions within the domain's own classes, -1 where missing
+    labels      (N,) positions within the domain's own classes, -1 where missing; of sentences rows of them, one a word
     batch_size  of all processes together; with fewer examples a batch is the whole set once
     augment     a batch and a generator to a batch
     strong      the same for the second view of terms that ask for one
@@ -65,7 +65,7 @@ class Stream:
     """
 
     values: Shaped[np.ndarray, "N ..."] | Ragged
-    labels: Int[np.ndarray, " N"]
+    labels: Int[np.ndarray, " N"] | Ragged
     batch_size: int
     augment: Augment | None = None
     strong: Augment | None = None
@@ -109,7 +109,8 @@ class Stream:
         rows = self.rows(seed, use, step)
         if len(rows) >= ranks > 1:
             rows = rows[rank::ranks]
-        values, labels = tensor(self.values[rows]), torch.from_numpy(self.labels[rows])
+        own = self.labels[rows]
+        values, labels = tensor(self.values[rows]), torch.from_numpy(own.flat if isinstance(own, Ragged) else own)
         use = f"{use}/{rank}" if rank else use
         second = None
         if two_views and self.strong is not None:
@@ -118,7 +119,7 @@ class Stream:
             values = self.augment(values, Generator().manual_seed(seed_for(seed, f"{use}/augment{step}")))
         known = {name: torch.from_numpy(w[rows]) for name, w in self.known.items()} | {"at": torch.from_numpy(rows)}
         batch = Batch(values, labels, None, second, known)
-        if mixup <= 0 or not (self.labels != MISSING).any():
+        if mixup <= 0 or not (self.flat != MISSING).any():
             return batch
         if isinstance(self.values, Ragged):
             raise UsageError("mixup mixes inputs, and texts cannot be mixed", "leave out --mixup")
@@ -134,9 +135,14 @@ class Stream:
             soft=m[:, None] * one_hot + (1 - m[:, None]) * one_hot[other],
         )
 
+    @property
+    def flat(self) -> Int[np.ndarray, " n"]:
+        """All labels, of sentences those of all words."""
+        return self.labels.flat if isinstance(self.labels, Ragged) else self.labels
+
     def class_weights(self, classes: int) -> Tensor:
         """w_c = n / (k n_c) over the k classes that have an example, 0 for the others."""
-        counts = np.bincount(self.labels[self.labels != MISSING], minlength=classes)
+        counts = np.bincount(self.flat[self.flat != MISSING], minlength=classes)
         present = max(int((counts > 0).sum()), 1)
         weights = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
         return torch.from_numpy(weights.astype(np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.weights import state_revision
 from crossgraft.objective.algebra import Objective, ce
-from crossgraft.prepare import Side
 from crossgraft.seeds import seed_for
+from crossgraft.side import Side
+from crossgraft.solve.by_folds import by_folds
 from crossgraft.solve.convex import Part
 from crossgraft.solve.joint import even_lam, solve_alone, solve_joint
 from crossgraft.solve.path import Path, Point, scaling
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 # Frozen features say little about lambda for layers that move. By digits of seeds 100 to 103, 1 to 5 labels a class.
 MOVING_LAMS = (0.3, 3.0)
 FEW_LAM = 10.0  # least with one label a class; with n of them a share 1/n, as the variance of their mean
+CHOICE_FOLDS = 3  # of sentences, by which lambda and ridge of a head on their words are chosen
 
 
 @dataclass(eq=False)
@@ -51,9 +54,9 @@ class Fitted:
 
     def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n D"]:
         """What the head reads of some rows of a domain."""
-        at = slice(None) if rows is None else rows
         if self.backbone.portable:
-            return side.features(self.backbone)[at]
+            return side.features(self.backbone)[slice(None) if rows is None else rows]
+        at = slice(None) if rows is None else side.examples(rows)
         return features.embed(self.backbone, side.pixels(self.backbone)[at])
 
     def of_features(self, x: Float[np.ndarray, "n D"], columns: Int[np.ndarray, " k"]) -> Float[np.ndarray, "n k"]:
@@ -83,6 +86,8 @@ def solve_frozen(
     lam, ridge  hold one of them; None takes it from the path
     judged      whether leave-one-out is wanted where both are held
 
+    Of sentences, folds of them take the place of leaving one row out, on a coarser grid (`by_folds`).
+
     The source enters with weight lambda. The path reads at most 2,000 source examples drawn by `seed`: their mean
     stands for that of all, which the final head is solved from.
     """
@@ -92,6 +97,11 @@ def solve_frozen(
     part, beside = Part(scale.apply(x), y, target.columns), None
     if source is not None and x_source is not None:
         beside = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
+    if target.lengths is not None and (judged or lam is None or ridge is None):
+        groups = target.folds(rows, seed, "head", CHOICE_FOLDS)
+        sums = partial(target.by_example, rows=rows)
+        lam, ridge = by_folds(part, beside, n_columns, seed, groups, sums, lam=lam, ridge=ridge)
+        judged = False
     found = solve_joint(part, beside, n_columns, seed, lam=lam, ridge=ridge, judged=judged)
     head, lam = scale.fold(found.head), found.lam if beside is not None else lam
     lam = lam if source is not None else None
@@ -119,7 +129,8 @@ def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) ->
     """The source's own head on frozen features; its ridge by the cross-entropy of a fifth of the source held out."""
     x, y = frozen_features(backbone, source), source.columns[source.labels]
     scale = scaling(x)
-    head = scale.fold(solve_alone(Part(scale.apply(x), y, source.columns), n_columns, seed).head)
+    held = None if source.lengths is None else source.folds(np.arange(len(y)), seed, "source_head")[0]
+    head = scale.fold(solve_alone(Part(scale.apply(x), y, source.columns), n_columns, seed, held=held).head)
     return Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
 
 
@@ -172,15 +183,13 @@ def descend(
     if head:
         net.set_head(start.weight, start.bias)
     streams = {
-        name: Stream(
-            side.pixels(backbone)[rows], side.labels[rows], settings.batch_size, augmentation_for(augment, side.domain)
-        )
+        name: Stream(*side.batches(backbone, rows), settings.batch_size, augmentation_for(augment, side.domain))
         for name, (side, rows) in sides.items()
     }
     held_out = None
     if evaluate is not None:
         side, rows = evaluate
-        held, labels = side.pixels(backbone)[rows], side.labels[rows]
+        held, labels = side.batches(backbone, rows)[0], side.labels[rows]
         domain = next(name for name, (s, _) in sides.items() if s is side)
 
         def held_out(net: Net) -> float:

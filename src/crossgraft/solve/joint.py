@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int
 
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Head, Part, solve
@@ -87,10 +88,12 @@ def even_lam(solved: Path) -> float:
     return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
 
 
-def solve_alone(part: Part, n_columns: int, seed: int, *, prior: Head | None = None) -> Joint:
-    """One domain's own head; its ridge by the cross-entropy of a fifth of the rows held out."""
+def solve_alone(
+    part: Part, n_columns: int, seed: int, *, prior: Head | None = None, held: Int[np.ndarray, " m"] | None = None
+) -> Joint:
+    """One domain's own head; its ridge by the cross-entropy of the rows `held`, by default a fifth drawn by `seed`."""
     order = rng(seed, "source_head").permutation(len(part.y))
-    held, rest = np.split(order, [len(order) // 5])
+    held, rest = np.split(order, [len(order) // 5]) if held is None else (held, np.setdiff1d(order, held))
 
     def at(rows: np.ndarray) -> Part:
         weights = None if part.sample_weight is None else part.sample_weight[rows]

@@ -194,7 +194,7 @@ def _mark(name: str, stages: Sequence[Stage], streams: Mapping[str, Stream], set
     plan = [(s.name, s.steps, [(p.objective.terms, sorted(p.rates.items())) for p in s.phases]) for s in stages]
     deciding = {k: v for k, v in asdict(settings).items() if k not in ("checkpoint_every", "log_every")}
     data = [
-        (d, s.values.shape, s.batch_size, hashlib.blake2b(s.labels.tobytes()).hexdigest())
+        (d, s.values.shape, s.batch_size, hashlib.blake2b(s.flat.tobytes()).hexdigest())
         for d, s in sorted(streams.items())
     ]
     return hashlib.blake2b(repr((name, plan, deciding, data, judged)).encode(), digest_size=20).hexdigest()

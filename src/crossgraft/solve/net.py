@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.backbones.encoder import marked
 from crossgraft.features.ragged import Ragged, joined, tensor
 from crossgraft.objective import heads
 from crossgraft.objective.algebra import Objective
@@ -40,7 +41,7 @@ class Net(nn.Module):
     learn_statistics  whether BatchNorm statistics learn, see above
 
     Pictures come as (B, H, W, C) in 0..255, uint8 or float, and are normalised inside; vectors as float (B, D_in),
-    texts as tokens (B, L).
+    texts as tokens (B, L). Of sentences there are features and logits a word, W of them in place of B.
     """
 
     scale: Tensor
@@ -120,7 +121,8 @@ class Net(nn.Module):
         """Features (B, D) and logits over its columns (B, k), of each domain, in one pass through the layers."""
         parts = list(batches.values())
         features = self.features(joined(parts))
-        split = torch.split(features, [len(part) for part in parts])
+        words = self.backbone.kind == "sentence"
+        split = torch.split(features, [int(marked(part).sum()) if words else len(part) for part in parts])
         return {d: (f, self.logits(f, d)) for d, f in zip(batches, split, strict=True)}
 
     def features(self, values: Tensor) -> Tensor:

@@ -1,0 +1,165 @@
+"""One domain as the solvers see it: rows with labels as columns of one head, read and computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft import features
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.domains.splits import tolerate
+from crossgraft.features.ragged import Ragged
+from crossgraft.seeds import rng
+from crossgraft.tasks import MISSING, Classify
+
+ENOUGH = 500  # examples of which a tenth can be held out
+
+Rows = Int[np.ndarray, " n"]
+
+
+@dataclass(eq=False)
+class Side:
+    """One domain as the solvers see it. A row is an example; of sentences each word is a row, and sets of rows hold
+    whole sentences in order.
+
+    columns  columns of the head that its softmax runs over, (k,)
+    labels   column of each row's label within `columns`, -1 where missing, (N,)
+    kept     what has been read or computed, by what it is; aligned with the rows
+    notes    what is worth saying about how they were read
+    free     whether the input of each example may be learned from without its label, bool
+    lengths  words of each sentence; None where examples are rows
+    """
+
+    domain: Domain
+    columns: Int[np.ndarray, " k"]
+    labels: Int[np.ndarray, " N"]
+    kept: dict[object, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    free: np.ndarray | None = None
+    lengths: Int[np.ndarray, " S"] | None = None
+
+    @classmethod
+    def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
+        """A domain whose labels are among `classes`, as columns of the task's head."""
+        own = type(task)(tuple(classes))
+        if domain.kind != "sentence":
+            return cls(domain, task.columns(classes), own.encode(domain.labels))
+        total = len(domain)
+        domain, lengths = with_lengths(domain)
+        tolerate(domain.skipped, total, domain.name)
+        tags = [t for y, n in zip(domain.labels, lengths, strict=True) for t in (y or [None] * n)]
+        return cls(domain, task.columns(classes), own.encode(tags), lengths=lengths)
+
+    def over(self, columns: Int[np.ndarray, " k"]) -> Side:
+        """The same inputs, read once for both, with the softmax over other columns and without labels."""
+        return replace(self, columns=columns, labels=np.full(len(self.labels), MISSING))
+
+    @cached_property
+    def owner(self) -> Int[np.ndarray, " N"]:
+        """The example that each row is of."""
+        if self.lengths is None:
+            return np.arange(len(self.labels))
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def examples(self, rows: Rows) -> Int[np.ndarray, " m"]:
+        """The examples that rows are of, each once."""
+        return rows if self.lengths is None else np.unique(self.owner[rows])
+
+    def rows_of(self, examples: Int[np.ndarray, " m"]) -> Rows:
+        """The rows of some examples."""
+        return examples if self.lengths is None else np.flatnonzero(np.isin(self.owner, examples))
+
+    def words(self, rows: Rows) -> Int[np.ndarray, " m"] | None:
+        """How many words each sentence of some rows has; None where examples are rows."""
+        return None if self.lengths is None else self.lengths[self.examples(rows)]
+
+    def rows(self, split: str) -> Rows:
+        """The labelled rows of a split."""
+        return np.flatnonzero((self.domain.splits == split)[self.owner] & (self.labels >= 0))
+
+    def unlabelled(self) -> Int[np.ndarray, " m"]:
+        """The examples whose inputs may be learned from without their labels."""
+        return np.flatnonzero(np.isin(self.domain.splits, ("train", "unlabelled")) if self.free is None else self.free)
+
+    def by_example(self, losses: Float[np.ndarray, " n"], rows: Rows) -> Float[np.ndarray, " m"]:
+        """Losses of rows as one an example, of the same mean: words of a sentence are not independent."""
+        if (words := self.words(rows)) is None:
+            return losses
+        return np.add.reduceat(losses, np.cumsum(words) - words) * (len(words) / len(rows))
+
+    def folds(self, rows: Rows, seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
+        """Places within `rows` of what each of up to `most` folds holds out; a sentence is in one fold."""
+        if self.lengths is None:
+            return folds(self.labels[rows], seed, use, most)
+        order = rng(seed, use).permutation(self.examples(rows))
+        parts = [order[i::most] for i in range(min(most, len(order)))]
+        return [np.flatnonzero(np.isin(self.owner[rows], part)) for part in parts]
+
+    def held_tenth(self, rows: Rows, seed: int, use: str) -> Int[np.ndarray, " m"]:
+        """Places within `rows` that stop the training of a network from nothing: a tenth, none where there is not
+        enough."""
+        enough = len(self.examples(rows)) >= ENOUGH
+        return self.folds(rows, seed, f"{use}/held", most=10)[0] if enough else np.arange(0)
+
+    def batches(self, backbone: Backbone, rows: Rows) -> tuple[Any, Int[np.ndarray, " n"] | Ragged]:
+        """Inputs and labels of some rows as the gradient loop reads them; of sentences one row of labels a sentence."""
+        values = self.pixels(backbone)[self.examples(rows)]
+        if (words := self.words(rows)) is None:
+            return values, self.labels[rows]
+        return values, Ragged(self.labels[rows], np.cumsum(words))
+
+    def pixels(self, backbone: Backbone) -> Any:
+        """Inputs as the backbone takes them, one an example: (N, S, S, C) uint8, (N, D) float32 or rows of tokens; read
+        once."""
+        return self._reading(("pixels", backbone.preprocess or backbone.tokens), backbone)
+
+    def features(self, backbone: Backbone) -> Float[np.ndarray, "N D"]:
+        """Features of a backbone, one a row, float32; computed once."""
+        found: np.ndarray = self._reading(("features", backbone.revision), backbone)
+        return found
+
+    def _reading(self, key: tuple[str, object], backbone: Backbone) -> Any:
+        if key not in self.kept:
+            read = features.pixels if key[0] == "pixels" else features.features
+            prepared = read(self.domain, backbone)
+            values = prepared.values
+            self.notes += [note for note in prepared.notes if note not in self.notes]
+            if prepared.failures:  # found once: what is left reads without failures from here on
+                total = len(self.domain)
+                good = np.setdiff1d(np.arange(total), [i for i, _ in prepared.failures])
+                self.domain = self.domain.without(prepared.failures)
+                tolerate(self.domain.skipped, total, self.domain.name)
+                self.labels, values = self.labels[good], values[good]
+                self.__dict__.pop("owner", None)
+                self.free = None if self.free is None else self.free[good]
+                self.kept = {k: v[good] for k, v in self.kept.items()}
+            self.kept[key] = values
+        return self.kept[key]
+
+
+def with_lengths(domain: Domain) -> tuple[Domain, Int[np.ndarray, " S"]]:
+    """A domain of sentences without those that have no word, and how many words each has."""
+    lengths: list[int] = []
+    bad: list[tuple[int, str]] = []
+    for i in range(len(domain)):
+        try:
+            lengths.append(len(domain.read(i)))
+        except Unreadable as wrong:
+            bad.append((i, wrong.reason))
+    return domain.without(bad) if bad else domain, np.array(lengths, dtype=np.int64)
+
+
+def folds(labels: Int[np.ndarray, " n"], seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
+    """Held-out rows of each of up to `most` folds; the examples of a class are spread over as many folds as there are.
+
+    With one example a class a fold holds whole classes out: what is measured for them is the source.
+    """
+    order = rng(seed, use).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    return [np.sort(order[i::most]) for i in range(min(most, len(labels)))]

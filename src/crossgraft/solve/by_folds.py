@@ -1,0 +1,69 @@
+"""Lambda and ridge of the joint head by folds, where rows come in groups that leaving one row out would tear apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from crossgraft.seeds import rng
+from crossgraft.solve.convex import Head, Part, solve
+from crossgraft.solve.grid import worse_by
+from crossgraft.tasks import log_softmax
+
+LAMS = (0.0, 0.1, 0.3, 1.0, 3.0)
+RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
+SOURCE_ROWS = 4000  # that choosing looks at
+
+
+def by_folds(
+    target: Part,
+    source: Part | None,
+    n_columns: int,
+    seed: int,
+    folds: Sequence[Int[np.ndarray, " m"]],
+    sums: Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " g"]],
+    *,
+    lam: float | None = None,
+    ridge: float | None = None,
+) -> tuple[float, float]:
+    """Lambda and ridge of CE(target) + lam CE(source) + ridge/2 |W|^2 by the target's held-out cross-entropy.
+
+    folds       rows that each leaves out
+    sums        losses of rows to those of independent groups, of the same mean
+    lam, ridge  hold one of them
+
+    First the ridge, of the least loss at lambda 1, then lambda at that ridge: the one nearest to 1 within a standard
+    error of the best, as `joint.even_lam` has it. Rows have mean squared norm 1 (`path.scaling`).
+    """
+    few = source
+    if source is not None and len(source.y) > SOURCE_ROWS:
+        drawn = np.sort(rng(seed, "path").permutation(len(source.y))[:SOURCE_ROWS])
+        few = replace(source, x=source.x[drawn], y=source.y[drawn])
+    starts: dict[int, Head] = {}
+    place = np.full(n_columns, -1)
+    place[target.columns] = np.arange(len(target.columns))
+
+    def losses(lam: float, ridge: float) -> Float[np.ndarray, " g"]:
+        found = np.empty(len(target.y))
+        for i, held in enumerate(folds):
+            rest = np.setdiff1d(np.arange(len(target.y)), held)
+            parts = [replace(target, x=target.x[rest], y=target.y[rest])]
+            if few is not None and lam:
+                parts.append(replace(few, weight=lam))
+            starts[i] = head = solve(parts, n_columns, ridge=ridge, start=starts.get(i))
+            z = target.x[held] @ head.weight[:, target.columns] + head.bias[target.columns]
+            found[held] = -log_softmax(z)[np.arange(len(held)), place[target.y[held]]]
+        return sums(found)
+
+    first = lam if lam is not None else 1.0 if few is not None else 0.0
+    if ridge is None:
+        ridge = min(RIDGES, key=lambda r: float(losses(first, r).mean()))
+    if lam is not None or few is None:
+        return first, ridge
+    table = np.stack([losses(each, ridge) for each in LAMS])
+    worse, error = worse_by(table, table[int(table.mean(1).argmin())])
+    near = [each for each, w, e in zip(LAMS, worse, error, strict=True) if w <= e and each > 0]
+    return (min(near, key=lambda each: abs(float(np.log(each)))) if near else 0.0), ridge
