@@ -318,3 +318,38 @@ def test_texts_are_no_task_of_tags_and_tags_are_not_compared(target: Domain, tmp
         crossgraft.gap(target, target)
     with pytest.raises(UsageError, match="not ranked yet"):
         crossgraft.rank(target, [target])
+
+
+def test_the_report_draws_entities_and_escapes_what_texts_hold(run: crossgraft.Run, tmp_path: Path) -> None:
+    import shutil
+
+    from crossgraft.report import write
+
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    evil = "<script>alert(1)</script>"
+    row = {
+        "name": evil, "words": ["the", evil, "שלום"], "probability": 0.9, "labelled": [[1, 2, "person"], [2, 9, "x"]],
+        "predicted": [[1, 2, evil, 0.25], [0, 1, "backwards", 0.5], ["a", 2, "x"], 4],
+    }  # fmt: skip
+    (folder / "sentences.json").write_text(json.dumps([row, 3, "x"]), encoding="utf-8")
+    page = write(folder).read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "(25.0" in page
+    assert "backwards" not in page
+    assert "F1" in page
+    assert "By type" in page
+    assert "bootstrap over sentences" in page
+    (folder / "sentences.json").write_text("{", encoding="utf-8")
+    assert "sentences.json could not be read" in write(folder).read_text(encoding="utf-8")
+
+
+def test_the_command_prints_f1_and_spans(run: crossgraft.Run) -> None:
+    from crossgraft.printed import fitted as lines
+    from crossgraft.printed import line
+
+    said = "\n".join(lines(run.result))
+    assert "F1" in said
+    assert "points of F1" in said
+    assert "person" in line(run.predict(["the ada saw"])[0])

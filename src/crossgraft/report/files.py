@@ -62,6 +62,7 @@ class RunFiles:
     predictions: list[Prediction] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     texts: list[ShownText] = field(default_factory=list)
+    sentences: list[dict[str, Any]] = field(default_factory=list)
     recipe: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -78,7 +79,8 @@ def read(folder: Path) -> RunFiles:
         ],
         predictions=list(_lines(folder / "predictions.jsonl", _prediction, notes)),
         pictures=_pictures(folder / "pictures", notes),
-        texts=_texts(folder / "texts.json", notes),
+        texts=_texts(_rows(folder / "texts.json", notes)),
+        sentences=_rows(folder / "sentences.json", notes),
         recipe=_recipe(folder / "recipe.toml", notes),
         notes=notes,
     )
@@ -190,32 +192,34 @@ def _pictures(folder: Path, notes: list[str]) -> list[Picture]:
         rows = None
     if not isinstance(rows, list):
         notes.append("pictures/index.json could not be read")
-        return []
     pictures = []
-    for row in rows:
+    for row in rows if isinstance(rows, list) else ():
         if not isinstance(row, dict):
             notes.append("pictures/index.json holds an entry that is not an object")
             continue
         kind, data = _picture(folder, row.get("file"))
         if not data:
             notes.append(f"pictures/{clean(str(row.get('file')))} cannot be shown")
-        name, label, predicted = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted"))
+        name, label, predicted = (clean(str(row.get(k, ""))) for k in ("name", "label", "predicted"))
         pictures.append(Picture(name, label, predicted, number(row.get("probability")), kind, data))
     return pictures
 
 
-def _texts(path: Path, notes: list[str]) -> list[ShownText]:
+def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The objects in a file of a list, cleaned; none where it is not there or cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return rows({"rows": clean(json.loads(path.read_text(encoding="utf-8")))}, "rows")
+    except (OSError, ValueError, RecursionError) as wrong:
+        if not isinstance(wrong, FileNotFoundError):
+            notes.append(f"{path.name} could not be read")
         return []
-    except (OSError, ValueError, RecursionError):
-        notes.append(f"{path.name} could not be read")
-        return []
+
+
+def _texts(found: list[dict[str, Any]]) -> list[ShownText]:
     shown = []
-    for row in rows({"rows": found}, "rows"):
-        name, label, predicted, text = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted", "text"))
-        words = [(clean(str(w.get("words", ""))), number(w.get("nats"))) for w in rows(row, "words")]
+    for row in found:
+        name, label, predicted, text = (str(row.get(key, "")) for key in ("name", "label", "predicted", "text"))
+        words = [(str(w.get("words", "")), number(w.get("nats"))) for w in rows(row, "words")]
         weighed = [(word, nats) for word, nats in words if nats is not None]
         shown.append(ShownText(name, label, predicted, number(row.get("probability")), text, weighed))
     return shown
@@ -239,9 +243,8 @@ def _picture(folder: Path, name: Any) -> tuple[str, bytes]:
 def _recipe(path: Path, notes: list[str]) -> str:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
     except OSError as wrong:
-        notes.append(f"recipe.toml could not be read: {wrong.strerror}")
+        if not isinstance(wrong, FileNotFoundError):
+            notes.append(f"recipe.toml could not be read: {wrong.strerror}")
         return ""
     return "\n".join(map(clean, text.splitlines()))

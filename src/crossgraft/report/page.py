@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crossgraft.report import sections, words, worth
+from crossgraft.report import sections, tags, words, worth
 from crossgraft.report.files import RunFiles, listed, number, part, read, rows
 from crossgraft.report.html import put, template
 
 SHOWN_ROWS = 50
+F1 = next(m for m in words.SCORES if m.key == "f1")
 
 
 def write(folder: Path) -> Path:
@@ -28,7 +30,8 @@ def context(run: RunFiles) -> dict[str, Any]:
     """What the template shows, each section under its own name; a section without data is empty."""
     result = run.result
     classes = [str(c) for c in listed(part(result, "task"), "classes")]
-    things = "pictures" if run.pictures else "texts" if run.texts else "examples"
+    tagged = part(result, "task").get("kind") == "tag"
+    things = "sentences" if tagged else "pictures" if run.pictures else "texts" if run.texts else "examples"
     return {
         "name": str(result.get("name") or "run"),
         "verdict": words.verdict(result, things),
@@ -48,6 +51,10 @@ def context(run: RunFiles) -> dict[str, Any]:
         **sections.errors(run, classes),
         "pictures": [sections.picture(p) for p in run.pictures],
         "texts": run.texts,
+        "sentences": [tags.sentence(row) for row in run.sentences],
+        "by_type": tags.by_type(result),
+        "percent": F1.text,
+        "bounds": partial(words.bounds, F1),
         "leaks": rows(result, "leaks", "train", "test", "kind", "distance")
         if isinstance(result.get("leaks"), list)
         else None,

@@ -34,6 +34,8 @@ class Measure:
 SCORES = [
     Measure("accuracy", "Accuracy", "%", True),
     Measure("f1", "F1", "%", True),
+    Measure("precision", "Precision", "%", True),
+    Measure("recall", "Recall", "%", True),
     Measure("word_error_rate", "Word error rate", "%", False),
     Measure("character_error_rate", "Character error rate", "%", False),
     Measure("cross_entropy", "Cross-entropy", "nats", False),

@@ -28,7 +28,7 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
     tests = []
     for row in rows(result, "paired", "model"):
         cells = []
-        for key, unit in (("accuracy", 100.0), ("cross_entropy", 1.0)):
+        for key, unit in (("accuracy" if "accuracy" in row else "f1", 100.0), ("cross_entropy", 1.0)):
             found, p = interval(row.get(key)), number(part(row, key).get("p_value"))
             cells.append((signed(found, unit), "–" if p is None else f"p = {p:.2g}"))
         tests.append({"title": words.model(str(row["model"])), "cells": cells})
@@ -36,6 +36,7 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
     drawn = learning_curve(saved)
     return {
         "tests": tests,
+        "tested": "f1" if any("f1" in row for row in rows(result, "paired")) else "accuracy",
         "gap": (signed(interval(gap.get("jsd")), 1.0, plus=""), number(gap.get("p_value"))) if "jsd" in gap else None,
         "saved": str(saved.get("why") or ""),
         "without": str(saved.get("without") or ""),
