@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from crossgraft.choose import HeldOut, fair, keep, nested
 from crossgraft.measure.compare import guard
+from crossgraft.side import Side
 from crossgraft.solve.convex import Part
 from crossgraft.solve.fitted import even_lam
 from crossgraft.solve.path import path
@@ -58,7 +59,7 @@ def test_without_transfer_a_class_with_one_label_costs_at_most_what_nothing_cost
 
 
 def job(labels: list[int], **options: Any) -> Any:
-    side = SimpleNamespace(labels=np.array(labels), columns=np.arange(max(labels) + 1))
+    side = Side(cast(Any, None), np.arange(max(labels) + 1), np.array(labels))
     recipe = SimpleNamespace(guard=True)
     return SimpleNamespace(
         target=side, rows=np.arange(len(labels)), method="joint", recipe=recipe, selection="loo", **options

@@ -13,13 +13,14 @@ import crossgraft.choose as choose
 from crossgraft.choose import AROUND, SEARCH_FOLDS, HeldOut, search_lam
 from crossgraft.errors import UsageError
 from crossgraft.run import Run
+from crossgraft.side import Side
 from crossgraft.transfer import Steps, fit
 
 FAST: dict[str, Any] = {"backbone": "cnn", "steps": 5, "source_steps": 20, "shots": 2, "schedule": "lp_ft"}
 
 
 def job(labels: list[int], covered: bool = True) -> Any:
-    side = SimpleNamespace(labels=np.array(labels), columns=np.arange(max(labels) + 1))
+    side = Side(cast(Any, None), np.arange(max(labels) + 1), np.array(labels))
     found = SimpleNamespace(target=side, rows=np.arange(len(labels)), covered=covered, selection="cv")
     return SimpleNamespace(**vars(found), warnings=[], searched={}, recipe=SimpleNamespace(seed=0))
 

@@ -1,0 +1,92 @@
+"""CoNLL-2003 news to four fields with entity types of their own (CrossNER), 100 tagged sentences: F1 of spans.
+
+Frozen features, and layers that learn: target only; source, then target; source and target together.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import cells
+import numpy as np
+
+FIELDS = ("ai", "science", "politics", "music")
+# Lambda and ridge are held for layers that move: their frozen start is only a start.
+HELD: dict[str, Any] = {"lam": 1.0, "ridge": 1e-4, "schedule": "lp_ft"}
+ARMS: dict[str, dict[str, Any]] = {
+    "frozen": {"schedule": "frozen"},
+    "joint": HELD,
+    "sequential": HELD | {"method": "finetune", "baselines": False},
+}
+COLUMNS = (
+    ("frozen", "target_only"), ("frozen", "transfer"), ("joint", "target_only"), ("sequential", "transfer"),
+    ("joint", "transfer"),
+)  # fmt: skip
+
+
+def one(cell: dict[str, Any]) -> dict[str, Any]:
+    """The four steps of one fit, without the report; F1 and cross-entropy of each model on the test part."""
+    from crossgraft.domains import open_domain
+    from crossgraft.measure import entity_scores
+    from crossgraft.recipe import Recipe
+    from crossgraft.tasks import Tag
+
+    cells.alone()
+    asked = cell["fit"]
+    draw = np.random.default_rng(asked["seed"])
+    folder = cells.data() / "ner"
+    news, field = open_domain(folder / "conll2003", "source"), open_domain(folder / asked["target"], "target")
+    some = np.sort(draw.permutation(news.where("train"))[: asked["source"]])
+    known = draw.permutation(field.where("train"))[: asked["sentences"]]
+    target = field.take(np.sort(np.concatenate([known, field.where("test")])))  # the validation part is not read
+    options = ARMS[asked["arm"]]
+    if asked["arm"] != "frozen":
+        options = options | {"steps": asked["steps"]}
+    if asked["arm"] == "sequential":
+        options = options | {"source_steps": asked["source_steps"]}
+    began = time.perf_counter()
+    recipe = Recipe.of(target=asked["target"], source=("conll2003",), seed=asked["seed"], guard=False, **options)
+    job, outcome = cells.four(recipe, target, news.take(some))
+    side, test = job.target, job.target.rows("test")
+    task, words = Tag(tuple(job.task.classes[c] for c in side.columns)), side.words(test)
+    assert words is not None
+    scored = {}
+    for name, model in outcome.models.items():
+        found = entity_scores(task, model.log_probabilities(side, test), side.labels[test], words)
+        scored[name] = {m: found[m]["value"] for m in ("f1", "precision", "recall", "cross_entropy")}
+    return cell | {"scores": scored, "lam": outcome.models["transfer"].lam, "wall": time.perf_counter() - began}
+
+
+def main() -> None:
+    args = cells.arguments(
+        __doc__ or "", sentences=100, source=1500, steps=60, source_steps=150, fields=",".join(FIELDS)
+    )
+    fields = args.fields.split(",")
+    moving = ("sentences", "source", "steps", "source_steps")
+    todo = [
+        {
+            "name": f"{field}, {arm}",
+            "fit": {"target": field, "arm": arm, "seed": seed} | {k: getattr(args, k) for k in moving},
+        }
+        for seed in args.seeds
+        for field in fields
+        for arm in ARMS
+    ]
+    done = cells.run("entities", todo, args.jobs, one)
+    head = ["field", "frozen: target only", "joint", "layers learn: target only", "source, then target", "joint"]
+    rows, means = [], []
+    for field in fields:
+        found = {
+            (arm, model): [r["scores"][model]["f1"] for r in done if r["name"] == f"{field}, {arm}"]
+            for arm, model in COLUMNS
+        }
+        rows.append([field, *(cells.mean(found[c]) for c in COLUMNS)])
+        means.append([100 * float(np.mean(found[c])) for c in COLUMNS])
+    rows.append(["mean", *(f"{m:.1f}" for m in np.mean(means, 0))])
+    print(f"F1 of spans, %, {args.sentences} sentences, {args.source} of the source, seeds {list(args.seeds)}")
+    cells.table("entities", head, rows)
+
+
+if __name__ == "__main__":
+    main()
