@@ -353,3 +353,11 @@ def test_the_command_prints_f1_and_spans(run: crossgraft.Run) -> None:
     assert "F1" in said
     assert "points of F1" in said
     assert "person" in line(run.predict(["the ada saw"])[0])
+
+
+def test_the_model_card_gives_f1(run: crossgraft.Run) -> None:
+    from crossgraft.share import card
+
+    said = card(run)
+    assert "token-classification" in said
+    assert f"| this model | 15 | {100 * run.result['test']['f1']['value']:.1f} %" in said

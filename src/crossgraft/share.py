@@ -80,7 +80,8 @@ def card(run: Run) -> str:
     spec = json.loads((run.folder / MODEL).read_text(encoding="utf-8"))
     classes = spec["task"]["classes"]
     kind = spec["backbone"]["kind"]
-    tag = {"image": "image-classification", "text": "text-classification"}.get(kind, "tabular-classification")
+    tags = {"image": "image-classification", "text": "text-classification", "sentence": "token-classification"}
+    tag, measure = tags.get(kind, "tabular-classification"), "F1" if kind == "sentence" else "accuracy"
     lines = [
         "---", "library_name: crossgraft", f"pipeline_tag: {tag}", "tags: [transfer-learning, crossgraft]", "---", "",
         f"# {Path(str(recipe.target)).name}: {len(classes)} classes", "",
@@ -91,7 +92,7 @@ def card(run: Run) -> str:
         "the target. Elsewhere its probabilities mean little: measure them with `crossgraft score` first.",
         "", "## Data", "", f"Target `{_name(recipe.target)}`; source "
         + (", ".join(f"`{_name(s)}`" for s in recipe.source) if recipe.source else "none") + ".", "",
-        "## Scores on held-out examples of the target", "", "| model | n | accuracy | cross-entropy, nats |",
+        "## Scores on held-out examples of the target", "", f"| model | n | {measure} | cross-entropy, nats |",
         "|---|---|---|---|", _scores("this model", result.get("test")),
         *(_scores(name.replace("_", " "), part) for name, part in (result.get("baselines") or {}).items() if part), "",
         "Intervals are 95 %. " + str((result.get("kept") or {}).get("why", "")), "",
@@ -121,7 +122,8 @@ def _written(run: Run, folder: Path) -> list[str]:
 
 def _scores(name: str, part: dict[str, Any] | None) -> str:
     cells = [name, str((part or {}).get("n", "-"))]
-    for key, scale, digits in (("accuracy", 100, 1), ("cross_entropy", 1, 3)):
+    hit = "f1" if "f1" in (part or {}) else "accuracy"
+    for key, scale, digits in ((hit, 100, 1), ("cross_entropy", 1, 3)):
         score = (part or {}).get(key)
         if not score or score["value"] is None:
             cells.append("-")
