@@ -3,8 +3,8 @@
     python benchmarks/loop.py [--steps 150] [--batches 32 128] [--repeats 7] [--out benchmarks/results/loop.json]
 
 The bare loop does the same work (batches in order, forward, cross-entropy, clipping, rate, AdamW) and nothing else: no
-log, no checkpoint, no progress. Both run in turn, in alternating order; the ratio is the median of processor times within
-repetitions.
+log, no checkpoint, no progress. Both run in turn, in alternating order; the ratio is the median within repetitions, of
+processor times.
 """
 
 from __future__ import annotations
