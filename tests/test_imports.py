@@ -36,6 +36,8 @@ ROAD = [
     "asking",
     "candidates",
     "ranked",
+    "validation",
+    "checks",
     "adapt",
     "transfer",
 ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from crossgraft import adapt
+from crossgraft.backbones.given import from_module
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure import validators
 from crossgraft.methods import METHODS
@@ -20,6 +24,9 @@ from crossgraft.objective.heads import Conditional
 from crossgraft.objective.methods import TERMS, evaluate_terms
 from crossgraft.objective.tables import centroids, class_balanced
 from crossgraft.objective.views import View
+from crossgraft.run import Run
+from crossgraft.solve.net import Net
+from crossgraft.solve.test_time import tent
 from crossgraft.transfer import fit
 
 N, D, K = 7, 3, 4
@@ -114,6 +121,8 @@ EXPECTED: dict[str, tuple[Any, float]] = {
     "cdan": (lambda x, c: by_cdan(x, c, "none"), -LAM),
     "cdan_e": (lambda x, c: by_cdan(x, c, "per_domain"), -LAM),
     "cdan_e_joint": (lambda x, c: by_cdan(x, c, "joint"), -LAM),
+    "adda": (lambda x, c: (bce(c["source"] @ V, True).mean() + bce(c["unlabelled"] @ V, False).mean()) / 2, 1.0),
+    "fooled": (lambda x, c: bce(x["unlabelled"] @ V, True).mean(), 1.0),
     "coral": (lambda x, c: ((np.cov(x["source"].T) - np.cov(x["unlabelled"].T)) ** 2).sum() / (4 * D**2), 1.0),
     "mmd": (by_mmd, 1.0),
     "entropy": (lambda x, c: h(softmax(x["unlabelled"] @ W)).mean(), 1.0),
@@ -234,7 +243,7 @@ FAST: dict[str, Any] = {"backbone": "mlp", "steps": 150, "source_steps": 150, "b
 NO_LABELS = [name for name, row in METHODS.items() if row.adapts and "target" not in row.needs]
 
 
-@pytest.mark.parametrize("name", [n for n in NO_LABELS if n != "adabn"])
+@pytest.mark.parametrize("name", [n for n in NO_LABELS if not METHODS[n].statistics])
 def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better(name: str, tmp_path: Path) -> None:
     result = fit(TARGET, SOURCE, method=name, shots=0, out=tmp_path / "run", **FAST).result
     source_only = result["baselines"]["source_only"]["accuracy"]["value"]
@@ -272,9 +281,71 @@ def test_an_objective_of_terms_and_an_unlabelled_target(tmp_path: Path) -> None:
     assert np.mean([r["label"] == y for r, y in zip(run.predict(TARGET[0]), TARGET[1], strict=True)]) > 0.9
 
 
-def test_the_same_again_and_resumed(tmp_path: Path) -> None:
-    runs = [fit(TARGET, SOURCE, method="self_training", shots=0, out=tmp_path / str(i), **FAST) for i in range(2)]
-    assert runs[0].predict(TARGET[0]) == runs[1].predict(TARGET[0])
+@pytest.mark.parametrize("name", ["self_training", "mcd", "cdan_e"])
+def test_killed_in_the_middle_and_resumed_is_the_uninterrupted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = adapt._settings
+    monkeypatch.setattr(adapt, "_settings", lambda *given: replace(settings(*given), checkpoint_every=0.0))
+    whole, asked = Run.log, {"method": name, "shots": 0} | FAST
+    fit(TARGET, SOURCE, out=tmp_path / "whole", **asked)
+
+    def killed(run: Run, row: dict[str, Any]) -> None:
+        whole(run, row)
+        if row["model"] == "transfer" and row["step"] > 70:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(TARGET, SOURCE, out=tmp_path / "run", **asked)
+    monkeypatch.setattr(Run, "log", whole)
+    with (tmp_path / "run" / "measures.jsonl").open() as lines:
+        before = len(list(lines))
+    fit(TARGET, SOURCE, out=tmp_path / "run", resume=True, **asked)
+    with (tmp_path / "run" / "measures.jsonl").open() as lines:
+        assert len(list(lines)) > before
+    weights = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "run")]
+    assert weights[0] == weights[1]
+
+
+def test_tent_learns_nothing_but_normalising_layers() -> None:
+    layers = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU())
+    net = Net(from_module(layers, 2), {"unlabelled": np.arange(3)}, 3, seed=0).only_norms()
+    net.learn(net.groups)
+    assert [n for n, p in net.layers.named_parameters() if p.requires_grad] == ["1.weight", "1.bias"]
+
+
+def test_tent_by_batches_is_reset_and_makes_each_batch_surer() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU())
+    backbone, head = from_module(layers, 2), (DRAW.normal(0, 1, (8, 3)), np.zeros(3))
+    x = TARGET[0][:65]
+    before = {k: v.clone() for k, v in backbone.module.state_dict().items()}
+    found = tent(backbone, *head, x, batch_size=32, lr=0.02)
+    np.testing.assert_array_equal(found[32:], tent(backbone, *head, x[32:], batch_size=32, lr=0.02))
+    assert not np.allclose(found[32:], tent(backbone, *head, x, batch_size=32, lr=0.02, reset=False)[32:])
+    assert all(torch.equal(v, before[k]) for k, v in backbone.module.state_dict().items())
+    still = tent(backbone, *head, x, batch_size=32, lr=0.0)
+    assert h(np.exp(found)).mean() < h(np.exp(still)).mean()
+    layers[1].train()
+    z = layers(torch.from_numpy(x[:32])).detach().numpy() @ head[0]
+    np.testing.assert_allclose(np.exp(still[:32]), softmax(z), atol=1e-5)
+    with pytest.raises(UsageError, match="no batch normalisation"):
+        tent(from_module(nn.Linear(2, 8), 2), *head, x)
+    with pytest.raises(UsageError, match="statistics of one input"):
+        tent(backbone, *head, x[:1])
+
+
+def test_the_statistics_rows_adapt_a_network_that_normalises_batches(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    labels = np.array(["a", "b"] * 40)
+    pictures = draw.integers(0, 60, (80, 12, 12), dtype=np.uint8)
+    pictures[labels == "a", :6] += 120
+    options = FAST | {"backbone": "cnn_bn", "steps": 20, "source_steps": 40, "shots": 0, "augment": "none"}
+    for name in ("adabn", "tent"):
+        run = fit((255 - pictures, labels), (pictures, labels), method=name, out=tmp_path / name, **options)
+        assert run.result["validators"]["transfer"] != run.result["validators"]["source_only"]
+    assert len(run.predict(pictures, tent=True)) == 80
 
 
 @pytest.mark.parametrize(
@@ -286,12 +357,21 @@ def test_the_same_again_and_resumed(tmp_path: Path) -> None:
         ({"method": "dann", "shots": 0, "backbone": "identity"}, "backbone identity has none"),
         ({"method": "adabn", "shots": 0}, "no batch normalisation"),
         ({"objective": "ce(target) + dann", "shots": 0}, "needs labels of the target"),
-        ({"objective": "ce(source) + dan", "shots": 0}, "unknown term 'dan'"),
+        ({"objective": "ce(source) + dan", "shots": 0}, "unknown term 'dan'.*did you mean 'dann'"),
+        ({"objective": "ce(sorce) + dann", "shots": 0}, "did you mean 'source'"),
+        ({"objective": "ce(source) + dann", "method": "mcc"}, "give one of the two"),
+        ({"method": "dann", "shots": 0, "schedule": "frozen"}, "says itself which layers learn"),
+        ({"method": "dann", "shots": 0, "lam": 0.3}, "lam is the weight of method joint"),
     ],
 )
 def test_wrong_calls_say_what_to_do(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises((CrossgraftError, UsageError), match=message):
         fit(TARGET, SOURCE, out=tmp_path / "run", **(FAST | options))
+
+
+def test_an_unknown_term_is_refused_before_the_data_are_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown term"):
+        fit(tmp_path / "no such folder", SOURCE, objective="ce(source) + dan", out=tmp_path / "run")
 
 
 def test_wrong_data_say_what_to_do(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     selection: Annotated[
-        str | None, typer.Option(help="auto, target_val, loo, cv, source_val, last or oracle.")
+        str | None, typer.Option(help="auto, target_val, loo, cv, label_free:im (or snd, dev, reverse), last, oracle.")
     ] = None,
     guard: Annotated[
         bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")
@@ -114,12 +114,15 @@ def predict(
     run: RunFolder,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or tables.")],
     out: Annotated[Path | None, typer.Option(help="Write the lines to this file.")] = None,
+    tent: Annotated[
+        bool, typer.Option(help="Adapt batch-normalised layers to each batch before predicting it.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """One line an input: label and probabilities."""
     from crossgraft.run import Run, finite
 
-    rows = finite(Run.open(run).predict(inputs))
+    rows = finite(Run.open(run).predict(inputs, tent=tent))
     if json_:
         text = json.dumps({"run": str(run), "predictions": rows}, ensure_ascii=False) + "\n"
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LABEL_FREE = ("im", "snd", "dev", "source_accuracy")  # validators that read no label of the target
+LABEL_FREE = ("im", "snd", "dev", "reverse", "source_accuracy")  # validators that read no label of the target
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Method:
     objective   terms, each with the name of a number or a number as its weight; ce(target) is left out without labels
     needs       domains that must have data; "unlabelled" is the target's inputs without labels
     starts_from "f_s" or "backbone"
-    phases      (objective, parts) in turn, where one objective for all parts is not enough; parts: all, layers or
-                heads
+    phases      (objective, parts) in turn, where one objective for all parts is not enough; parts: all, layers, heads
+                or norms, the weights of normalising layers
     statistics  the domain whose BatchNorm statistics replace those of f_s before training
+    rate        multiple of the learning rate
     """
 
     name: str
@@ -40,6 +41,7 @@ class Method:
     citation: str = ""
     phases: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
+    rate: float = 1.0
 
     @property
     def adapts(self) -> bool:
@@ -75,6 +77,10 @@ METHODS = {row.name: row for row in (
     _with_source("cdan", "Long et al., NeurIPS 2018"),
     _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
     _with_source("cdan_e_joint", "Long et al., NeurIPS 2018, as in TLlib: weights normalised jointly and detached"),
+    Method(
+        "adda", "adda + fooled", _BOTH, citation="Tzeng et al., CVPR 2017", rate=0.1,
+        phases=(("adda", "heads"), ("fooled", "layers")),
+    ),
     _with_source("entropy", "Grandvalet and Bengio, NeurIPS 2004", rho=0.1),
     _with_source("im", "Krause, Perona, Gomes, NeurIPS 2010"),
     _with_source("mcc", "Jin et al., ECCV 2020"),
@@ -83,7 +89,7 @@ METHODS = {row.name: row for row in (
     _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0),
     _with_source("mmd", "Long et al., ICML 2015"),
     Method(
-        "mcd", f"{_MCD} + discrepancy(unlabelled)", _BOTH, citation="Saito et al., CVPR 2018",
+        "mcd", f"{_MCD} + discrepancy(unlabelled)", _BOTH, citation="Saito et al., CVPR 2018", rate=0.3,
         phases=(
             (_MCD, "all"), (f"{_MCD} + agreement(unlabelled)", "heads"), *[("discrepancy(unlabelled)", "layers")] * 4,
         ),
@@ -93,6 +99,10 @@ METHODS = {row.name: row for row in (
         "Liang, Hu, Feng, ICML 2020", phases=(("im + beta*centroid", "layers"),),
     ),
     Method("adabn", "0", ("unlabelled",), citation="Li et al., Pattern Recognition 80, 2018", statistics="unlabelled"),
+    Method(
+        "tent", "entropy", ("unlabelled",), citation="Wang et al., ICLR 2021; here on all inputs, by batches: predict",
+        phases=(("entropy", "norms"),), statistics="unlabelled",
+    ),
     Method("iw", "ce(target) + odds(source)", _BOTH, citation="Bickel, Brueckner, Scheffer, ICML 2007"),
     Method("label_shift", "ce(target) + priors(source)", _BOTH, citation="Lipton, Wang, Smola, ICML 2018"),
     Method("l2_sp", "ce(target) + alpha*l2_sp", ("target",), "f_s", {"alpha": Number(0.01, 1e-4, 1.0)},

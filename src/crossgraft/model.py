@@ -32,10 +32,20 @@ class Model:
     weight: Float[np.ndarray, "D K"]
     bias: Float[np.ndarray, " K"]
 
-    def log_probabilities(self, domain: Domain) -> tuple[Float[np.ndarray, "N K"], list[tuple[int, str]]]:
-        """log p(y|x) for every example, and (row, reason) of those that cannot be read; their rows mean nothing."""
+    def log_probabilities(
+        self, domain: Domain, *, tent: bool = False
+    ) -> tuple[Float[np.ndarray, "N K"], list[tuple[int, str]]]:
+        """log p(y|x) for every example, and (row, reason) of those that cannot be read; their rows mean nothing.
+
+        tent  adapt to each batch of the inputs before it is predicted (solve/test_time.py)
+        """
         if domain.kind != self.backbone.kind:
             raise CrossgraftError(f"{domain.name} holds {domain.kind}s", f"the model reads {self.backbone.kind}s")
+        if tent:
+            from crossgraft.solve.test_time import tent as adapted
+
+            prepared = features.pixels(domain, self.backbone)
+            return adapted(self.backbone, self.weight, self.bias, prepared.values), prepared.failures
         if self.backbone.portable:
             prepared = features.features(domain, self.backbone)
             x = prepared.values
@@ -44,12 +54,12 @@ class Model:
             x = features.embed(self.backbone, prepared.values)
         return log_softmax(x.astype(np.float64) @ self.weight + self.bias), prepared.failures
 
-    def predict(self, domain: Domain) -> list[dict[str, Any]]:
+    def predict(self, domain: Domain, *, tent: bool = False) -> list[dict[str, Any]]:
         """One row an example, in order: name, label, probabilities by class; or name and error. Of sentences words,
         tags, and spans with first word, one past the last, type, text and probability; of raw text also characters."""
         if isinstance(self.task, Tag):
             return self._spans(domain, self.task)
-        log_p, failures = self.log_probabilities(domain)
+        log_p, failures = self.log_probabilities(domain, tent=tent)
         errors = dict(failures)
         labels = self.task.decode(log_p)
         return [
@@ -106,7 +116,7 @@ class Model:
         scratch = folder / (WEIGHTS + ".part")
         try:
             # safetensors writes memory as it lies: in C order, or the values come back in other places
-            save_file({k: np.ascontiguousarray(v, dtype=_stored(v)) for k, v in tensors.items()}, scratch)
+            save_file({k: np.asarray(v, dtype=_stored(v), order="C") for k, v in tensors.items()}, scratch)
             scratch.replace(folder / WEIGHTS)
             (folder / MODEL).write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as wrong:

@@ -13,7 +13,7 @@ from crossgraft.methods import METHODS
 
 Selection = Literal[
     "auto", "target_val", "loo", "cv", "source_val", "last", "oracle",
-    "label_free:im", "label_free:snd", "label_free:dev", "label_free:source_accuracy",
+    "label_free:im", "label_free:snd", "label_free:dev", "label_free:reverse", "label_free:source_accuracy",
 ]  # fmt: skip
 
 

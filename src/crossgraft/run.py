@@ -84,14 +84,15 @@ class Run:
             self._model = Model.load(self.folder)
         return self._model
 
-    def predict(self, inputs: Any, *, name: str = "input") -> list[dict[str, Any]]:
+    def predict(self, inputs: Any, *, name: str = "input", tent: bool = False) -> list[dict[str, Any]]:
         """One row an input, in order: name, label, and probability of each class; or name and error.
 
-        `inputs` is a list of files, folders or texts, arrays, or anything that opens as a domain.
+        inputs  a list of files, folders or texts, arrays, or anything that opens as a domain
+        tent    adapt batch-normalised layers to each batch before it is predicted (Wang et al., ICLR 2021)
         """
         rows: list[dict[str, Any]] = []
         for domain in _inputs(inputs, self.model.backbone.kind, name):
-            rows += self.model.predict(of_kind(domain, self.model.backbone.kind))
+            rows += self.model.predict(of_kind(domain, self.model.backbone.kind), tent=tent)
         return rows
 
     def score(

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from crossgraft import backbones
-from crossgraft.adapt import adapt, check, label_free, method_of
+from crossgraft.adapt import adapt
 from crossgraft.asked import asked_for
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.checks import check, method_of, refuse
 from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for, search_lam
 from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
@@ -32,6 +33,7 @@ from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
+from crossgraft.validation import label_free
 
 
 @dataclass(eq=False)
@@ -175,10 +177,7 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
     schedule = "frozen" if job.backbone.pretrained else "from_nothing"
     if job.method in ("joint", "finetune") and len(job.rows):
         with clock("2-4 graft, target, joint"):
-
-            def by(schedule: str) -> Learn:
-                return lambda rows, use: steps.transfer(f_s, rows, schedule, use, job.source)
-
+            by: Callable[[str], Learn] = lambda s: lambda rows, use: steps.transfer(f_s, rows, s, use, job.source)  # noqa: E731
             schedule, tried = schedule_for(job, by)
             models["transfer"] = by(schedule)(job.rows, "transfer")
             if job.recipe.guard:
@@ -199,10 +198,8 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
             if job.recipe.guard and job.method != "target_only":
                 evidence["target_only"] = held_out(job, alone, "target_only", models["target_only"])
     if not models:
-        remedy = "label a few examples of the target, or give a source that has all of its classes"
-        raise CrossgraftError(
-            "nothing can be trained: the target has no labels and no source has all of its classes", remedy
-        )
+        what = "nothing can be trained: the target has no labels and no source has all of its classes"
+        raise CrossgraftError(what, "label a few examples of the target, or give a source that has all of its classes")
     verdict = label_free(job, models) if blind else keep(job, models, evidence)
     return Outcome(models, evidence, verdict, "adapt" if adapts else schedule)
 
@@ -225,6 +222,7 @@ def fit(
     """
     began = time.perf_counter()
     asked, what, sources = asked_for(target, source, recipe, out if resume else None, options)
+    refuse(asked)
     folder = Path(out) if out is not None else free_folder(Path(asked.target).stem or "run")
     run = Run.create(folder, asked, resume=resume)
     if resume and (folder / RESULT).exists():
@@ -237,8 +235,8 @@ def fit(
         yield
         seconds[step] = time.perf_counter() - start
 
+    say(f"run {folder}: reading the domains")
     with clock("prepare"):
-        say(f"run {folder}: reading the domains")
         job = prepare(asked, what, sources)
     steps = Steps(job, folder / "checkpoints", run.log)
     outcome = four_steps(steps, clock)

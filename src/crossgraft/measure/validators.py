@@ -11,6 +11,7 @@ from crossgraft.seeds import rng
 
 Array = np.ndarray[Any, Any]
 MOST = 2000  # rows that SND and the domain classifier look at
+REVERSE_RIDGE = 1e-3
 LARGEST = 20.0  # weight of a row: the odds of a perfect classifier are no weights
 
 
@@ -55,6 +56,43 @@ def odds(
     return np.asarray(np.minimum((1 - p) / p, LARGEST))
 
 
+def reverse(
+    target: Float[np.ndarray, "T D"],
+    named: Int[np.ndarray, " T"],
+    source: Float[np.ndarray, "S D"],
+    labels: Int[np.ndarray, " S"],
+) -> float:
+    """Reverse validation: the accuracy on source rows of a head that learned the labels the model gave target rows.
+
+    The layers stand still, so the reverse model is one convex solve (Zhong et al., ECML PKDD 2010, retrain all of it).
+
+    >>> x = np.array([[0.0], [0.1], [1.0], [1.1]])
+    >>> reverse(x, np.array([0, 0, 1, 1]), x, np.array([0, 0, 1, 0]))
+    0.75
+    """
+    from crossgraft.solve.convex import Part, solve
+    from crossgraft.solve.path import scaling
+
+    scale, columns = scaling(target, source), np.arange(int(max(named.max(), labels.max())) + 1)
+    head = solve([Part(scale.apply(target), named, columns)], len(columns), ridge=REVERSE_RIDGE, tolerance=1e-3)
+    z = scale.apply(source) @ head.weight + head.bias
+    return float((z.argmax(1) == labels).mean())
+
+
+def collapse(expected: Float[np.ndarray, " k"], counts: Int[np.ndarray, " k"]) -> float:
+    """KL(q | m) of expected class frequencies q and predicted ones m, nats; high where a class is never named.
+
+    m = (counts + 1/2) / (n + k/2) (Krichevsky and Trofimov 1981).
+
+    >>> half = np.array([0.5, 0.5])
+    >>> round(collapse(half, np.array([50, 50])), 3), round(collapse(half, np.array([100, 0])), 3)
+    (0.0, 1.963)
+    """
+    m = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+    q = np.maximum(expected, 1e-12)
+    return float((q * np.log(q / m)).sum())
+
+
 def all_of(
     source: Float[np.ndarray, "S D"],
     source_p: Float[np.ndarray, "S k"],
@@ -72,6 +110,7 @@ def all_of(
         "snd": snd(target_p[t]),
         "dev": dev(-np.log(np.maximum(right[s], 1e-12)), odds(source[s], target[t], seed=seed)),
         "source_accuracy": float((source_p.argmax(1) == source_labels).mean()),
+        "reverse": reverse(target[t], target_p[t].argmax(1), source[s], source_labels[s]),
     }
 
 

@@ -77,6 +77,19 @@ def cdan(
     return ((w_s * on_source).sum() + (w_t * on_target).sum()) / 2
 
 
+def adda(source: View, target: View, *, domain: Classifier) -> Float[Tensor, ""]:
+    """The domain cross-entropy of D alone: source rows through the layers as they began, target rows as they are."""
+    assert source.teacher is not None
+    on_source, on_target = domain_losses(domain(source.teacher.features), domain(target.features.detach()))
+    return (on_source.mean() + on_target.mean()) / 2
+
+
+def fooled(view: View, *, domain: Classifier) -> Float[Tensor, ""]:
+    """-log sigma(D(f)) of target rows: D is to take them for the source's (Tzeng et al., CVPR 2017)."""
+    z = domain(view.features)
+    return domain_losses(z, z)[0].mean()
+
+
 def coral(source: View, target: View) -> Float[Tensor, ""]:
     """|C_s - C_t|_F^2 / (4 d^2), covariances with n - 1 (Sun and Saenko 2016)."""
     c_s, c_t = (v.features.float().T.cov() for v in (source, target))

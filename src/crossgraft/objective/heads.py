@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 WIDTH = 128
+# A domain classifier must be ahead of the layers that run from it. By MNIST and USPS of seeds 100 to 102.
+HEAD_RATES = {"domain": 5.0, "conditional": 5.0}
 LARGEST_PRODUCT = 4096  # D * k above which f (x) g is a randomised product (Long et al., NeurIPS 2018)
 
 
@@ -28,6 +31,7 @@ class Conditional(nn.Module):
 
     def forward(self, f: Tensor, g: Tensor) -> Tensor:
         """(B, 1) logits that a row is from the source."""
+        f = unit(f)
         if self.wide:
             product = (f[:, :, None] * g[:, None, :]).flatten(1)
         else:
@@ -36,15 +40,34 @@ class Conditional(nn.Module):
         return logits
 
 
-def _classifier(dim: int) -> nn.Module:
+class Unit(nn.Module):
+    """Features of mean square 1: layers cannot run from a domain classifier by growing."""
+
+    def forward(self, f: Tensor) -> Tensor:
+        """(B, D), each row over its root mean square."""
+        return unit(f)
+
+
+def unit(f: Tensor) -> Tensor:
+    """f over its root mean square, row by row."""
+    scaled: Tensor = F.normalize(f.float(), dim=1) * f.shape[1] ** 0.5
+    return scaled
+
+
+def _classifier(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
 
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {
-    "domain": lambda dim, classes: _classifier(dim),
+    "domain": lambda dim, classes: nn.Sequential(Unit(), *_classifier(dim)),
     "conditional": Conditional,
     "second": nn.Linear,
 }
+
+
+def part(name: str) -> str:
+    """What a head is called among the parts that learn; a layer group may have the head's own name."""
+    return f"head {name}"
 
 
 def build(name: str, dim: int, classes: int, seed: int) -> nn.Module:

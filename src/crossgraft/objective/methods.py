@@ -36,7 +36,7 @@ class TermRow:
     labels    whether it reads labels
     least     examples that a batch must hold
     entropic  False for what is no cross-entropy
-    through   "features" where its gradient reaches nothing but layers
+    through   "features" where its gradient reaches nothing but layers, "heads" where nothing but its own heads
     """
 
     name: str
@@ -72,6 +72,10 @@ TERMS = {row.name: row for row in (
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e", partial(domain_terms.cdan, weighting="per_domain"), _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e_joint", partial(domain_terms.cdan, weighting="joint"), _PAIR, citation="Long et al. 2018", **_CDAN),
+    TermRow("adda", domain_terms.adda, _PAIR, heads=("domain",), teacher=True, through="heads",
+            citation="Tzeng et al. 2017"),
+    TermRow("fooled", domain_terms.fooled, default=_FREE, heads=("domain",), through="features",
+            citation="Tzeng et al. 2017"),
     TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", citation="Sun 2016"),
     TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", citation="Long et al. 2015"),
     TermRow("entropy", self_terms.entropy, default=_FREE, citation="Grandvalet and Bengio 2004"),

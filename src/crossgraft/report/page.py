@@ -45,6 +45,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "ridge": number(result.get("ridge")),
         "kept": {"why": str(part(result, "kept").get("why") or "")},
         "guard": sections.guard(result),
+        "validators": sections.validators(result),
         "worth": worth.worth(result),
         "training": sections.training(run.measures),
         "path": sections.path(result),

@@ -11,6 +11,14 @@ from crossgraft.report.words import SCORES, Interval, bounds, count, interval, n
 
 LARGEST_MATRIX = 30
 ORACLE = "Chosen by the test labels (oracle): these scores are too good, and comparable only with others chosen so."
+VALIDATORS = {
+    "im": "IM, nats",
+    "snd": "SND, nats",
+    "dev": "DEV, nats",
+    "reverse": "Reverse validation",
+    "source_accuracy": "Source accuracy",
+    "collapse": "Collapse, nats",
+}
 SELECTIONS = {
     "target_val": ", the labels of the target's validation part",
     "loo": ", leave-one-out on the labels of the target's training part",
@@ -122,6 +130,21 @@ def guard(result: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return table
+
+
+def validators(result: dict[str, Any]) -> dict[str, Any]:
+    """Scores of each model that read no target label: their names and a row a model."""
+    kept, found = part(result, "kept").get("model"), part(result, "validators")
+    names = [name for name in VALIDATORS if any(name in part(found, key) for key in found)]
+    table = [
+        {
+            "title": words.model(key),
+            "kept": key == kept,
+            "cells": [nats(v) if (v := number(part(found, key).get(n))) is not None else "–" for n in names],
+        }
+        for key in found
+    ]
+    return {"names": [VALIDATORS[name] for name in names], "rows": table}
 
 
 def path(result: dict[str, Any]) -> dict[str, Any] | None:

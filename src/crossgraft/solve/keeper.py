@@ -66,6 +66,7 @@ class Keeper:
         self.best_step, self.best, self.seconds = 0, math.inf, 0.0
         self.weights: dict[str, Tensor] = {}
         self.pending: list[tuple[int, Phase, list[str], Tensor]] = []
+        self.flipped: dict[str, float] = {}
         self.began = self.written = time.monotonic()
         self.mark = _mark(name, stages, streams, settings, evaluate is not None)
         if checkpoint is not None:
@@ -112,7 +113,9 @@ class Keeper:
                 "objective": sum(objectives) / len(objectives),
                 "terms": means,
             }
+            | ({"flipped": self.flipped} if self.flipped else {})
         )
+        self.flipped = {}
 
     def judge(self, stage: Stage) -> None:
         """Evaluate; keep the weights where they are the best so far."""

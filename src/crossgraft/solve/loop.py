@@ -42,8 +42,8 @@ def train(
     seed, use   all randomness is a function of these and of the step
     evaluate    held-out cross-entropy of the net, lower is better: stops early, and the best weights are kept
     checkpoint  continued where it exists, loaded where it is done, written every `settings.checkpoint_every` seconds
-    log         takes {"phase", "step", "lr", "objective", "terms": {term: nats}}, means since the row before, and
-                {"phase", "step", "evaluation"}
+    log         takes {"phase", "step", "lr", "objective", "terms": {term: nats}}, means since the row before, with
+                "flipped" where pseudo-labels were computed again, and {"phase", "step", "evaluation"}
 
     Raises CrossgraftError where a term is no longer finite (the last checkpoint stands), and where a checkpoint
     cannot be written or belongs to another training.
@@ -69,7 +69,7 @@ def train(
                     break
                 phase = stage.phases[(step - first) % len(stage.phases)]
                 engine.reseed(seed_for(seed, f"{use}/step{step}"))
-                seeing.refresh(engine.net, phase, streams, step, total)
+                keeper.flipped |= seeing.refresh(engine.net, phase, streams, step, total)
                 two = seeing.two_views(phase)
                 batches = {
                     d: streams[d]

@@ -82,6 +82,7 @@ class Net(nn.Module):
         self.groups = frozenset(name for name, _ in backbone.groups)
         self.learning: frozenset[str] = self.groups | {HEAD}
         self.heads, self.teacher = nn.ModuleDict(), ()
+        self.only: frozenset[str] | None = None
 
     def equip(self, objectives: Iterable[Objective], sizes: Mapping[str, int], seed: int) -> Net:
         """What terms need beside layers and classifier: heads, tables of pseudo-labels, the layers as they are now.
@@ -164,9 +165,22 @@ class Net(nn.Module):
         for name, parameter in self.layers.named_parameters():
             group = self.group_of(name)
             assert group is not None, f"parameter {name} of backbone {self.backbone.name} is in no layer group"
-            if learned(name, adapted):
+            if learned(name, adapted) and (self.only is None or name in self.only):
                 parts[group].append(parameter)
-        return parts | {HEAD: list(self.linear.parameters())} | {n: list(h.parameters()) for n, h in self.heads.items()}
+        return (
+            parts
+            | {HEAD: list(self.linear.parameters())}
+            | {heads.part(n): list(h.parameters()) for n, h in self.heads.items()}
+        )
+
+    def only_norms(self) -> Net:
+        """Let nothing of the layers learn, from here on, but the weights of what normalises."""
+        norms = {n for n, m in self.layers.named_modules() if isinstance(m, (_BatchNorm, nn.LayerNorm, nn.GroupNorm))}
+        names = [name for name, _ in self.layers.named_parameters()]
+        self.only = frozenset(name for name in names if name.rpartition(".")[0] in norms)
+        for name, parameter in self.layers.named_parameters():
+            parameter.requires_grad_(name in self.only)
+        return self
 
     def learn(self, parts: Collection[str]) -> Net:
         """Let these parts learn, and no other; parts that do not learn are in inference mode (dropout, statistics)."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.errors import UsageError, nearest
+from crossgraft.objective import heads
 from crossgraft.objective.algebra import Objective
-from crossgraft.objective.heads import HEADS
 from crossgraft.objective.methods import row_of
 
 if TYPE_CHECKING:
@@ -97,16 +97,17 @@ def plan(
 def cycle(phases: Sequence[tuple[Objective, str]], rates: Mapping[str, float], steps: int) -> list[Stage]:
     """One stage that goes through a method's phases; each phase names its parts.
 
-    rates  multiples of the learning rate of the layer groups and the classifier; other heads learn at 1
+    rates  multiples of the learning rate of the layer groups and the classifier; other heads have their own
 
-    all: layers, classifier and the heads of the phase's terms; layers: the layer groups; heads: the classifier and the
-    terms' heads.
+    all: layers, classifier and the heads of the phase's terms; layers: the layer groups, of which a net may let `norms`
+    alone learn; heads: the classifier and the terms' heads.
     """
     made = []
     for objective, parts in phases:
-        own = {name: 1.0 for t in objective.active for name in row_of(t).heads if name in HEADS}
+        names = [name for t in objective.active for name in row_of(t).heads if name in heads.HEADS]
+        own = {heads.part(name): heads.HEAD_RATES.get(name, 1.0) for name in names}
         layers = {name: rate for name, rate in rates.items() if name != HEAD}
         head = {HEAD: rates[HEAD]}
-        chosen = {"all": layers | head | own, "layers": layers, "heads": head | own}[parts]
+        chosen = {"all": layers | head | own, "layers": layers, "norms": layers, "heads": head | own}[parts]
         made.append(Phase(objective, chosen))
     return [Stage("adapt", tuple(made), steps)]

@@ -39,11 +39,13 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
     return made
 
 
-def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, total: int) -> None:
+def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, total: int) -> dict[str, float]:
     """Compute the tables of a phase again where an epoch of their domain begins; else they stand as they are.
 
-    They are buffers of the net, so a checkpoint holds them.
+    They are buffers of the net, so a checkpoint holds them. Gives, for each that was computed again, the share of its
+    labels that changed among the rows that had one before and have one now.
     """
+    changed = {}
     for term in phase.objective.active:
         name = row_of(term).known
         if name not in TABLES:
@@ -57,4 +59,9 @@ def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, to
         with torch.no_grad():
             z = net.logits(torch.from_numpy(f).to(net.linear.weight.device), "unlabelled").double()
         labels = TABLES[name](f.astype(np.float64), z.softmax(1).cpu().numpy(), step / total)
-        getattr(net, f"table_{name}").copy_(torch.from_numpy(labels))
+        table = getattr(net, f"table_{name}")
+        before = table.cpu().numpy()
+        if (both := (before >= 0) & (labels >= 0)).any():
+            changed[name] = float((before != labels)[both].mean())
+        table.copy_(torch.from_numpy(labels))
+    return changed

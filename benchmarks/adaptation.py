@@ -1,0 +1,172 @@
+"""Adaptation without target labels: every method on digits, its gain over source only, honest and oracle selection.
+
+2,000 images of MNIST, 1,800 of USPS (as in Long et al., ICCV 2013; --images 0 takes all) and the 1,797 of scikit-learn,
+the small cnn, no label of the target. All methods of a pair and seed start at one f_s, trained once. Scores are of the
+target's images that were learned from without their labels (transductive), as in that protocol.
+
+    python benchmarks/adaptation.py --methods dann,cdan_e,mcc --seeds 5 --augment none
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import alone, arguments, data, mean, run, table
+
+from crossgraft.methods import LABEL_FREE, METHODS
+
+IMAGES = {"MNIST": 2000, "USPS": 1800, "scanned": 1797}
+PAIRS = {"mu": ("MNIST", "USPS"), "um": ("USPS", "MNIST"), "ms": ("MNIST", "scanned"), "us": ("USPS", "scanned")}
+APPLY = [n for n, m in METHODS.items() if m.adapts and "target" not in m.needs and n not in ("adabn", "tent")]
+CACHE = Path(tempfile.gettempdir()) / "crossgraft-adaptation"  # f_s of each pair and seed
+
+
+def images(name: str, most: int, seed: int) -> Any:
+    """A domain of some of its images, all in the training part."""
+    from crossgraft.domains import open_domain
+
+    paths = {"MNIST": "digits/mnist/t10k-images-idx3-ubyte.gz", "USPS": "digits/usps.h5"}
+    domain = open_domain(str(data() / paths[name]) if name in paths else "sklearn-digits", name)
+    domain = domain.take(np.flatnonzero(domain.splits != "test") if name == "USPS" else np.arange(len(domain)))
+    rows = np.sort(np.random.default_rng([seed, len(domain)]).permutation(len(domain))[: most or None])
+    domain = domain.take(rows)
+    return replace(domain, splits=np.full(len(domain), "train"))
+
+
+def job_of(cell: dict[str, Any]) -> Any:
+    """The job of a cell."""
+    from crossgraft.prepare import prepare
+    from crossgraft.recipe import Recipe
+
+    options = dict(cell["fit"])
+    source, target = (images(n, IMAGES[n] if options["images"] else 0, options["seed"]) for n in PAIRS[options["pair"]])
+    recipe = Recipe.of(
+        target=target.name, source=(source.name,), backbone="cnn", method=options["method"], shots=0,
+        seed=options["seed"], augment=options["augment"], steps=options.get("steps"),
+    )  # fmt: skip
+    return prepare(recipe, target, [source])
+
+
+def source_model(job: Any, cell: dict[str, Any]) -> Any:
+    """f_s, trained once for all methods of a pair and seed: the checkpoint of step 1 is kept."""
+    from crossgraft.transfer import Steps
+
+    kept = CACHE / "-".join(str(cell["fit"][k]) for k in ("pair", "seed", "augment", "images"))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "source.safetensors"
+        if kept.exists():
+            shutil.copy(kept, checkpoint)
+        f_s = Steps(job, Path(folder), lambda row: None).initialise()
+        if not kept.exists():
+            CACHE.mkdir(exist_ok=True)
+            shutil.copy(checkpoint, kept)
+    return f_s
+
+
+def accuracy_of(job: Any, log_p: np.ndarray) -> float:
+    """Share of all target images that are named right."""
+    return float((log_p.argmax(1) == job.target.labels).mean())
+
+
+def one(cell: dict[str, Any]) -> dict[str, Any]:
+    """One method on one pair and seed: accuracy of source only and of the method, and what every validator says."""
+    from crossgraft.adapt import adapt
+    from crossgraft.validation import label_free
+
+    alone()
+    began = time.perf_counter()
+    job = job_of(cell)
+    f_s = source_model(job, cell)
+    with tempfile.TemporaryDirectory() as folder:
+        used = time.process_time()
+        models = {"source_only": f_s, "transfer": adapt(job, f_s, job.rows, "transfer", Path(folder), lambda row: None)}
+        used = time.process_time() - used
+    verdict = label_free(job, models)
+    right = {m: accuracy_of(job, f.log_probabilities(job.target)) for m, f in models.items()}
+    said = {"accuracy": right, "validators": job.validators, "kept": verdict.kept, "warnings": job.warnings}
+    return cell | said | {"cpu": used, "wall": time.perf_counter() - began}
+
+
+def chosen(rows: Sequence[dict[str, Any]], validator: str) -> float:
+    """The accuracy that a validator gets by choosing among source only and all methods of one pair and seed."""
+    from crossgraft.validation import COLLAPSED
+
+    scored = [(rows[0]["validators"]["source_only"], rows[0]["accuracy"]["source_only"])]
+    scored += [(r["validators"]["transfer"], r["accuracy"]["transfer"]) for r in rows]
+    if validator == "oracle":
+        return max(right for _, right in scored)
+    worst = max(COLLAPSED, scored[0][0]["collapse"])
+    return max((v[validator], right) for v, right in scored if v["collapse"] <= worst)[1]
+
+
+def tables(rows: list[dict[str, Any]], pairs: Sequence[str], name: str) -> None:
+    """Methods by mean gain; below it what each rule of selection gets."""
+    cells = {(r["fit"]["pair"], r["fit"]["seed"]): [] for r in rows}
+    for r in rows:
+        cells[r["fit"]["pair"], r["fit"]["seed"]].append(r)
+    methods = list(dict.fromkeys(r["fit"]["method"] for r in rows))
+    whole = [c for c in cells.values() if len(c) == len(methods)]
+    ranks = np.array([_ranks([-r["accuracy"]["transfer"] for r in c]) for c in whole])
+
+    def over(pick: Any) -> list[Any]:
+        """Accuracy by pair, then the gain over all pairs, one mean a seed."""
+        by = [[pick(c) for (pair, _), c in cells.items() if pair == p] for p in pairs]
+        seeds = dict.fromkeys(seed for _, seed in cells)
+        gains = [
+            np.mean([pick(c) - c[0]["accuracy"]["source_only"] for (_, s), c in cells.items() if s == seed])
+            for seed in seeds
+        ]
+        return [*(mean(b) for b in by), mean(gains), 100 * float(np.mean(gains))]
+
+    out = []
+    for i, method in enumerate(methods):
+        *shown, gain = over(lambda c, m=method: next(r["accuracy"]["transfer"] for r in c if r["fit"]["method"] == m))
+        own = [r for r in rows if r["fit"]["method"] == method]
+        kept = sum(r["kept"] == "transfer" for r in own)
+        harm = sum(r["kept"] == "transfer" and r["accuracy"]["transfer"] < r["accuracy"]["source_only"] for r in own)
+        cpu = float(np.median([r["cpu"] for r in own]))
+        out.append((gain, [method, *shown, f"{ranks[:, i].mean():.1f}", f"{kept}/{len(own)}", harm, f"{cpu:.0f}"]))
+    head = ["", *(" to ".join(PAIRS[p]) for p in pairs), "gain", "mean rank", "kept", "kept and worse", "CPU s"]
+    first = ["source only", *over(lambda c: c[0]["accuracy"]["source_only"])[:-1], "", "", "", ""]
+    ordered = [row for _, row in sorted(out, key=lambda pair: -pair[0])]
+    table(name, head, [first, *ordered])
+    print()
+    rules = [*LABEL_FREE, "oracle"]
+    table(
+        f"{name}-selection",
+        ["chosen by", *head[1 : len(pairs) + 2]],
+        [[rule, *over(lambda c, r=rule: chosen(c, r))[:-1]] for rule in rules],
+    )
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values))
+
+
+def main() -> None:
+    args = arguments(__doc__ or "", methods=",".join(APPLY), pairs="mu,um", augment="none", images=1)
+    pairs = args.pairs.split(",")
+    cells = [
+        {
+            "name": f"{pair} {method} {args.augment}",
+            "fit": {"pair": pair, "method": method, "seed": seed, "augment": args.augment, "images": args.images},
+        }
+        for seed in args.seeds
+        for pair in pairs
+        for method in args.methods.split(",")
+    ]
+    name = f"adaptation-{args.augment}"
+    tables(run(name, cells, args.jobs, one), pairs, name)
+
+
+if __name__ == "__main__":
+    main()

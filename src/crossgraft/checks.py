@@ -1,0 +1,113 @@
+"""What cannot work with a method, said before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.methods import METHODS, Method
+from crossgraft.objective.algebra import Objective
+from crossgraft.objective.methods import domains_of, row_of
+from crossgraft.objective.reach import reach
+from crossgraft.prepare import Job
+from crossgraft.recipe import Recipe
+from crossgraft.side import Side
+
+Rows = Int[np.ndarray, " n"]
+Phases = list[tuple[Objective, str]]
+DOMAINS = ("target", "source", "unlabelled")
+
+
+def method_of(job: Job) -> Method | None:
+    """The row to train by: an objective that was written, or a method that adapts; None for the plain four."""
+    if job.recipe.objective is not None:
+        needs = domains_of(Objective.parse(job.recipe.objective))
+        return Method("objective", job.recipe.objective, needs, citation="as it was given")
+    return row if (row := METHODS[job.method]).adapts else None
+
+
+def refuse(recipe: Recipe) -> None:
+    """What cannot mean anything, before any data are read: unknown terms and domains, options that would be ignored."""
+    row = METHODS.get(recipe.method)
+    if recipe.objective is not None:
+        if row is not None:
+            raise UsageError(f"method {row.name} and an objective were given", "give one of the two")
+        for term in Objective.parse(recipe.objective).terms:
+            for domain in row_of(term).reads(term):
+                if domain not in DOMAINS:
+                    hint = nearest(domain, list(DOMAINS)) or f"the domains are {', '.join(DOMAINS)}"
+                    raise UsageError(f"{term.key} reads domain {domain!r}", hint)
+    elif row is None or not row.adapts:
+        return
+    name = "an objective" if row is None else f"method {row.name}"
+    if recipe.schedule != "auto":
+        raise UsageError(
+            f"{name} says itself which layers learn", "leave out schedule, or use method joint or finetune"
+        )
+    if recipe.lam != "auto":
+        stated_as = "ce(target) + ce(source)" if row is None else row.objective
+        remedy = f"write the weights into an objective, as in --objective '{stated_as}'"
+        raise UsageError(f"lam is the weight of method joint, and {name} does not read it", remedy)
+
+
+def check(job: Job, objective: Objective, sides: dict[str, Side], rows: Rows, groups: Sequence[str]) -> None:
+    """Before anything is trained: what each term reaches, and what cannot work. Warnings go to the job."""
+    labels = {name: side.labels for name, side in sides.items()}
+    labels |= {"target": job.target.labels[rows]} if "target" in sides else {}
+    columns = {name: side.columns for name, side in sides.items()}
+    for finding in reach(objective, columns, groups, labels, classes=job.task.classes):
+        if finding.level == "error":
+            raise CrossgraftError(finding.message)
+        if finding.message not in job.warnings:
+            job.warnings.append(finding.message)
+
+
+def check_method(
+    job: Job, method: Method, sides: dict[str, Side], phases: Phases, rows: Rows, free: Rows, batch: int
+) -> None:
+    """What a method needs of the domains, the labels and the backbone.
+
+    rows, free  the target's labelled rows, and those whose inputs may be learned from
+    """
+    name = f"method {method.name}" if method.name != "objective" else f"objective {method.objective}"
+    read = {d for o, _ in phases for d in domains_of(o)} | {d for d in method.needs if d != "target"}
+    if job.source is None:
+        raise UsageError(f"{name} starts from a source", "give one with --source")
+    if "unlabelled" in read and len(free) == 0:
+        raise CrossgraftError(
+            f"{name} needs unlabelled target examples, and the target has none outside its test part",
+            "add inputs without labels to the target, or put some into its train part",
+        )
+    if "target" in method.needs and len(rows) == 0:
+        raise CrossgraftError(f"{name} needs labels of the target", "label a few, or use dann, cdan, mcc, shot or im")
+    if len(rows) and "target" not in read:
+        said = f"{name} does not use the {len(rows)} labels of the target; a method with ce(target) would"
+        if said not in job.warnings:
+            job.warnings.append(said)
+    missing = set(job.target.columns.tolist()) - set(job.source.columns.tolist())
+    if missing and len(rows) == 0:
+        classes = ", ".join(job.task.classes[c] for c in sorted(missing)[:5])
+        raise CrossgraftError(
+            f"no example teaches class {classes} of the target: the source lacks it and no target label is known",
+            "label a few examples of it, or add a source that has it",
+        )
+    groups = [g for g, _ in job.backbone.groups]
+    for objective, _ in phases:
+        for term in objective.active:
+            row = row_of(term)
+            if (least := row.least) > min([batch, *(len(free) for d in row.reads(term) if d == "unlabelled")]):
+                raise UsageError(
+                    f"{term.key} compares the examples of a batch", f"give a batch_size of {least} or more"
+                )
+            joint = {"conditional", "second"} & set(row.heads)
+            if joint and len(sides["source"].columns) != len(sides["unlabelled"].columns):
+                raise CrossgraftError(f"{term.key} needs the same classes in source and target", "use dann or mcc")
+            if row.through == "features" and not groups:
+                raise UsageError(
+                    f"{term.key} moves layers and backbone {job.backbone.name} has none",
+                    "use mlp, or mcc, im or pseudo",
+                )
+        check(job, objective, sides, rows, groups)
