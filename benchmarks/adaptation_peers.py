@@ -4,7 +4,7 @@ Run with a Python that has pytorch-adapt, and crossgraft on its path:
 
     PYTHON benchmarks/adaptation_peers.py --seeds 3
 
-Theirs with Adam at a rate of 1e-3, the one of 1e-3 and 1e-4 that was better on seed 100, and their own discriminator.
+Theirs with Adam at our rate of 1e-3 (--rate), their own discriminator, and no schedule of the reversal, as it comes.
 Seconds are processor time of 1,000 steps with their batches, one thread; each cell runs ours and theirs in turn.
 """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTH = 128
-# A domain classifier must be ahead of the layers that run from it. By MNIST and USPS of seeds 100 to 102.
+# A domain classifier must be ahead of the layers that run from it. By USPS to MNIST of seed 100.
 HEAD_RATES = {"domain": 5.0, "conditional": 5.0}
 LARGEST_PRODUCT = 4096  # D * k above which f (x) g is a randomised product (Long et al., NeurIPS 2018)
 
