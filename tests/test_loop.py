@@ -121,7 +121,7 @@ def test_every_method_moves_exactly_what_its_gradient_should_reach(
 
 def test_lambda_zero_is_the_target_only_run_to_the_last_bit_and_the_source_is_not_read() -> None:
     class Never:
-        shape, labels = (1,), np.zeros(1, dtype=np.int64)
+        shape, labels, flat = (1,), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
         batch_size = 1
 
         def __getattr__(self, name: str) -> Any:
