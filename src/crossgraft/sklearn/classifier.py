@@ -67,7 +67,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> few = TransferClassifier().fit(X[::30], y[::30], X_source=X + 0.3, y_source=y)
+    >>> few = TransferClassifier().fit(X[::25], y[::25], X_source=X + 0.3, y_source=y)
     >>> few.kept_, bool(few.score(X, y) > 0.9)
     ('transfer', True)
     """

@@ -128,7 +128,7 @@ def path(
     >>> found = path(Part(x, y, np.arange(2)), None, 2, ridges=[0.01, 0.1, 1.0])
     >>> point = found.choose("min")
     >>> point.ridge, bool(point.loo < np.log(2))
-    (0.01, True)
+    (0.1, True)
     """
     began = time.perf_counter()
     labelled = np.flatnonzero(np.asarray(target.y) >= 0)
