@@ -96,13 +96,13 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
 
 def chosen(rows: Sequence[dict[str, Any]], validator: str) -> float:
     """The accuracy that a validator gets by choosing among source only and all methods of one pair and seed."""
-    from crossgraft.validation import COLLAPSED
+    from crossgraft.validation import most_collapsed
 
     scored = [(rows[0]["validators"]["source_only"], rows[0]["accuracy"]["source_only"])]
     scored += [(r["validators"]["transfer"], r["accuracy"]["transfer"]) for r in rows]
     if validator == "oracle":
         return max(right for _, right in scored)
-    worst = max(COLLAPSED, scored[0][0]["collapse"])
+    worst = most_collapsed(scored[0][0]["collapse"])
     return max((v[validator], right) for v, right in scored if v["collapse"] <= worst)[1]
 
 

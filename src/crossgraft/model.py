@@ -58,7 +58,7 @@ class Model:
         """One row an example, in order: name, label, probabilities by class; or name and error. Of sentences words,
         tags, and spans with first word, one past the last, type, text and probability; of raw text also characters."""
         if isinstance(self.task, Tag):
-            return self._spans(domain, self.task)
+            return self._spans(domain, self.task, tent)
         log_p, failures = self.log_probabilities(domain, tent=tent)
         errors = dict(failures)
         labels = self.task.decode(log_p)
@@ -73,10 +73,10 @@ class Model:
             for i, name in enumerate(domain.names)
         ]
 
-    def _spans(self, domain: Domain, task: Tag) -> list[dict[str, Any]]:
+    def _spans(self, domain: Domain, task: Tag, tent: bool) -> list[dict[str, Any]]:
         left, lengths = with_lengths(domain)
         reasons = {s.name: s.reason for s in left.skipped}
-        log_p, _ = self.log_probabilities(left)
+        log_p, _ = self.log_probabilities(left, tent=tent)
         tags, at = task.decode(log_p, lengths), 0
         rows: dict[str, dict[str, Any]] = {}
         for i, n in enumerate(lengths.tolist()):

@@ -47,11 +47,13 @@ def label_free(job: Job, models: Mapping[str, Fitted]) -> Verdict:
         said = ", ".join(f"{m} {-v:.3f}" for m, v in scored.items())
         best = max(scored, key=lambda m: scored[m])
         return Verdict(best, f"By the labels of the test part (oracle), cross-entropy in nats: {said}.")
-    sentences = [_collapsed(job, m, counts[m], plain) for m in models if _is_collapsed(lost, m)]
+    most = most_collapsed(lost.get("source_only", 0.0))
+    gone = [m for m in models if m != "source_only" and lost[m] > most]
+    sentences = [_collapsed(job, m, counts[m], plain) for m in gone]
     job.warnings += sentences
     if name not in LABEL_FREE or not job.recipe.guard:
         return Verdict("transfer", "It is what was asked for; nothing was compared.")
-    scored = {m: v[name] for m, v in job.validators.items() if not _is_collapsed(lost, m)}
+    scored = {m: v[name] for m, v in job.validators.items() if m not in gone}
     best = max(scored, key=lambda m: (scored[m], m == "source_only"))
     said = ", ".join(f"{m} {v[name]:.3f}" for m, v in job.validators.items())
     why = f"By {job.selection}, which reads no label of the target, the higher the better: {said}."
@@ -64,14 +66,14 @@ def not_fitted(job: Job, source: Side) -> Int[np.ndarray, " n"]:
     return held if len(held) else np.arange(len(source.labels))
 
 
-def _is_collapsed(lost: Mapping[str, float], model: str) -> bool:
-    """Far from the frequencies that are expected, and farther than source only, which is kept whatever it does."""
-    return model != "source_only" and lost[model] > max(COLLAPSED, lost.get("source_only", 0.0))
+def most_collapsed(source_only: float) -> float:
+    """Nats from the expected frequencies above which a model has collapsed: never what source only does itself."""
+    return max(COLLAPSED, source_only)
 
 
 def _collapsed(job: Job, model: str, counts: Int[np.ndarray, " k"], expected: Float[np.ndarray, " k"]) -> str:
     assert job.source is not None
-    k = int((expected * len(job.source.columns) - counts / counts.sum() * len(job.source.columns)).argmax())
+    k = int((expected - counts / counts.sum()).argmax())
     name, about = job.task.classes[job.source.columns[k]], expected[k] * counts.sum()
     return (
         f"The predictions of {model} have collapsed: {counts[k]:,} of {counts.sum():,} target examples are called"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -35,19 +36,13 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """Features of rows of tokens."""
         chunks, owner = split(tokens, self.length, MOST_LEARNED if self.training and torch.is_grad_enabled() else None)
-        lengths = ends(chunks)
-        order = torch.argsort(lengths, descending=True, stable=True)
-        parts, weights = [], []
-        widths = lengths[order].tolist()
-        start, most = 0, TOKENS.get(tokens.device.type, TOKENS["cpu"])
-        while start < len(widths):
-            n = max(most // max(widths[start], 1), 1)
-            at = order[start : start + n]
-            pooled, weight = self._through(chunks[at, : max(widths[start], 1)])
+        parts, weights, order = [], [], []
+        for at, width in groups(chunks):
+            pooled, weight = self._through(chunks[at, :width])
             parts.append(pooled)
             weights.append(weight)
-            start += n
-        pooled, weight, owner = torch.cat(parts), torch.cat(weights), owner[order]
+            order.append(at)
+        pooled, weight, owner = torch.cat(parts), torch.cat(weights), owner[torch.cat(order)]
         total = pooled.new_zeros(len(tokens)).index_add(0, owner, weight)
         mixed = pooled.new_zeros(len(tokens), pooled.shape[1]).index_add(0, owner, pooled * weight[:, None])
         features = mixed / total.clamp(min=1)[:, None]
@@ -85,18 +80,12 @@ class WordEncoder(TextEncoder):
         chunks, _ = split(tokens, self.length)
         words = marked(chunks)
         places = words.sum(1).cumsum(0) - words.sum(1)  # of the first word of each chunk among all of them
-        order = torch.argsort(ends(chunks), descending=True, stable=True)
-        widths = ends(chunks)[order].tolist()
-        parts, at = [], []
-        start, most = 0, TOKENS.get(tokens.device.type, TOKENS["cpu"])
-        while start < len(widths):
-            width = max(widths[start], 1)
-            some = order[start : start + max(most // width, 1)]
-            own = words[some, :width]
-            parts.append(self._hidden(chunks[some, :width])[0][own])
-            at.append((places[some, None] + own.cumsum(1) - 1)[own])
-            start += len(some)
-        features = torch.cat(parts)[torch.argsort(torch.cat(at))]
+        parts, order = [], []
+        for at, width in groups(chunks):
+            own = words[at, :width]
+            parts.append(self._hidden(chunks[at, :width])[0][own])
+            order.append((places[at, None] + own.cumsum(1) - 1)[own])
+        features = torch.cat(parts)[torch.argsort(torch.cat(order))]
         return F.normalize(features, dim=1) if self.normalise else features
 
 
@@ -153,6 +142,19 @@ def split(
         there = there & (drawn | (count <= most))
     there[:, 0] = True  # a row without a token keeps its place
     return chunks[there], rows[:, None].expand(-1, n)[there]
+
+
+def groups(chunks: Int[Tensor, "C l"]) -> Iterator[tuple[Int[Tensor, " g"], int]]:
+    """Chunks that go through the layers together, the longest first, and their width: about `TOKENS` tokens each."""
+    lengths = ends(chunks)
+    order = torch.argsort(lengths, descending=True, stable=True)
+    widths = lengths[order].tolist()
+    start, most = 0, TOKENS.get(chunks.device.type, TOKENS["cpu"])
+    while start < len(widths):
+        width = max(widths[start], 1)
+        n = max(most // width, 1)
+        yield order[start : start + n], width
+        start += n
 
 
 def marked(tokens: Int[Tensor, "*B L"]) -> Bool[Tensor, "*B L"]:

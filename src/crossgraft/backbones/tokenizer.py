@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,10 @@ def encoder_of(folder: Path, length: int, typed: bool) -> Callable[[Sequence[Any
 
     typed  whether the model tells the first text of a pair from the second
     """
-    held: list[Any] = []
+    read = cache(partial(_read, folder))
 
     def encode(texts: Sequence[Any]) -> list[np.ndarray]:
-        if not held:
-            held.append(_read(folder))
-        tokenizer = held[0]
-        tokenizer.no_truncation()
+        tokenizer = read()
         return [
             _row(tokenizer, text, found, length, typed)
             for text, found in zip(texts, tokenizer.encode_batch(list(texts)), strict=True)
@@ -39,13 +37,10 @@ def sentence_encoder_of(folder: Path, length: int) -> Callable[[Sequence[Any]], 
     A sentence of more than `length` tokens becomes windows that overlap by a half; a word is marked in that window in
     which it has most beside it.
     """
-    held: list[Any] = []
+    read = cache(partial(_read, folder))
 
     def encode(sentences: Sequence[Any]) -> list[np.ndarray]:
-        if not held:
-            held.append(_read(folder))
-        tokenizer = held[0]
-        tokenizer.no_truncation()
+        tokenizer = read()
         unknown = tokenizer.token_to_id(str(getattr(tokenizer.model, "unk_token", None) or "[UNK]")) or 0
         found = tokenizer.encode_batch([list(words) for words in sentences], is_pretokenized=True)
         return [_windows(f, len(words), length, unknown) for f, words in zip(found, sentences, strict=True)]
@@ -99,6 +94,7 @@ def _read(folder: Path) -> Any:
             why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:120]
             raise CrossgraftError(f"{folder} has no tokenizer that can be used ({why})", "add tokenizer.json") from None
     tokenizer.no_padding()
+    tokenizer.no_truncation()
     return tokenizer
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossgraft.report.files import clean, part
 from crossgraft.report.html import put, template
+from crossgraft.report.values import clean, part
 from crossgraft.report.words import interval
 from crossgraft.report.worth import signed
 

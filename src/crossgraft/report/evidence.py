@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.report.files import Prediction, number
+from crossgraft.report.files import Prediction
+from crossgraft.report.values import number
 
 EVALUATION = "held-out"
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from crossgraft.errors import CrossgraftError
+from crossgraft.report.values import clean, number, rows
 
 # A picture is recognised by its first bytes, never by its name.
 KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 LARGEST_PICTURE = 2**20
-LARGEST_NUMBER = 1e100  # above, nothing can be drawn
 T = TypeVar("T")
 
 
@@ -86,57 +85,6 @@ def read(folder: Path) -> RunFiles:
     )
 
 
-def number(value: Any) -> float | None:
-    """A number that can be shown and drawn, or None.
-
-    >>> number(3), number("3"), number(float("nan")), number(10**400), number(True)
-    (3.0, None, None, None, None)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) <= LARGEST_NUMBER else None
-
-
-def part(found: Any, *keys: str) -> dict[str, Any]:
-    """The object below `keys`, or an empty one."""
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def listed(found: dict[str, Any], key: str) -> list[Any]:
-    """The list under a key, or an empty one."""
-    values = found.get(key)
-    return values if isinstance(values, list) else []
-
-
-def rows(found: dict[str, Any], key: str, *columns: str) -> list[dict[str, Any]]:
-    """The objects of a list; a column that one lacks is empty there."""
-    return [dict.fromkeys(columns, "") | row for row in listed(found, key) if isinstance(row, dict)]
-
-
-def clean(value: Any) -> Any:
-    """The value with every string on one line and without characters that XML, UTF-8 or a terminal cannot carry.
-
-    >>> clean({"a\\x00": ["b\\nc", 1]})
-    {'a�': ['b c', 1]}
-    """
-    if isinstance(value, str):
-        return "".join(map(_character, value))
-    if isinstance(value, dict):
-        return {clean(str(k)): clean(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [clean(v) for v in value]
-    return value
-
-
-def _character(c: str) -> str:
-    if c in "\t\n\r\u2028\u2029":
-        return " "
-    # Cc: control; Cs: half of a surrogate pair; U+FFFE and U+FFFF are not characters.
-    return "\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} or c in "\ufffe\uffff" else c
-
-
 def _result(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -185,22 +133,23 @@ def _prediction(row: dict[str, Any]) -> Prediction:
 def _pictures(folder: Path, notes: list[str]) -> list[Picture]:
     index = folder / "index.json"
     try:
-        rows = json.loads(index.read_text(encoding="utf-8"))
+        found = json.loads(index.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError):
-        rows = None
-    if not isinstance(rows, list):
+        found = None
+    if not isinstance(found, list):
         notes.append("pictures/index.json could not be read")
+        return []
     pictures = []
-    for row in rows if isinstance(rows, list) else ():
+    for row in found:
         if not isinstance(row, dict):
             notes.append("pictures/index.json holds an entry that is not an object")
             continue
         kind, data = _picture(folder, row.get("file"))
         if not data:
             notes.append(f"pictures/{clean(str(row.get('file')))} cannot be shown")
-        name, label, predicted = (clean(str(row.get(k, ""))) for k in ("name", "label", "predicted"))
+        name, label, predicted = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted"))
         pictures.append(Picture(name, label, predicted, number(row.get("probability")), kind, data))
     return pictures
 
@@ -209,9 +158,10 @@ def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The objects in a file of a list, cleaned; none where it is not there or cannot be read."""
     try:
         return rows({"rows": clean(json.loads(path.read_text(encoding="utf-8")))}, "rows")
-    except (OSError, ValueError, RecursionError) as wrong:
-        if not isinstance(wrong, FileNotFoundError):
-            notes.append(f"{path.name} could not be read")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError):
+        notes.append(f"{path.name} could not be read")
         return []
 
 
@@ -243,8 +193,9 @@ def _picture(folder: Path, name: Any) -> tuple[str, bytes]:
 def _recipe(path: Path, notes: list[str]) -> str:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
     except OSError as wrong:
-        if not isinstance(wrong, FileNotFoundError):
-            notes.append(f"recipe.toml could not be read: {wrong.strerror}")
+        notes.append(f"recipe.toml could not be read: {wrong.strerror}")
         return ""
     return "\n".join(map(clean, text.splitlines()))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from crossgraft.report import sections, tags, words, worth
-from crossgraft.report.files import RunFiles, listed, number, part, read, rows
+from crossgraft.report.files import RunFiles, read
 from crossgraft.report.html import put, template
+from crossgraft.report.values import listed, number, part, rows
 
 SHOWN_ROWS = 50
 F1 = next(m for m in words.SCORES if m.key == "f1")

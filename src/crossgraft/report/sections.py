@@ -6,7 +6,8 @@ from base64 import b64encode
 from typing import Any
 
 from crossgraft.report import evidence, figures, words
-from crossgraft.report.files import Picture, RunFiles, listed, number, part, rows
+from crossgraft.report.files import Picture, RunFiles
+from crossgraft.report.values import listed, number, part, rows
 from crossgraft.report.words import SCORES, Interval, bounds, count, interval, nats, plain
 
 LARGEST_MATRIX = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossgraft.report.files import listed, number, part
+from crossgraft.report.values import listed, number, part
 from crossgraft.report.words import Interval, interval
 
 Piece = tuple[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from crossgraft.report.files import number, part
+from crossgraft.report.values import number, part
 
 NARROW = "\u202f"
 WITHOUT = {"target_only": "without transfer", "source_only": "by the source model alone"}

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from crossgraft.report import words
 from crossgraft.report.figures import COLUMN
-from crossgraft.report.files import number, part, rows
 from crossgraft.report.svg import ACCENT, LINE, MUTED, PAPER, draw
+from crossgraft.report.values import number, part, rows
 from crossgraft.report.words import Interval, interval
 
 CALIBRATED = (

@@ -8,13 +8,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.seeds import rng
 from crossgraft.solve.convex import Head, Part, solve
-from crossgraft.solve.grid import worse_by
+from crossgraft.solve.joint import SOURCE_RIDGES, drawn, nearest_to_one
 from crossgraft.tasks import log_softmax
 
 LAMS = (0.0, 0.1, 0.3, 1.0, 3.0)
-RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
 SOURCE_ROWS = 4000  # that choosing looks at
 
 
@@ -36,12 +34,9 @@ def by_folds(
     lam, ridge  hold one of them
 
     First the ridge, of the least loss at lambda 1, then lambda at that ridge: the one nearest to 1 within a standard
-    error of the best, as `joint.even_lam` has it. Rows have mean squared norm 1 (`path.scaling`).
+    error of the best, `joint.nearest_to_one`. Rows have mean squared norm 1 (`path.scaling`).
     """
-    few = source
-    if source is not None and len(source.y) > SOURCE_ROWS:
-        drawn = np.sort(rng(seed, "path").permutation(len(source.y))[:SOURCE_ROWS])
-        few = replace(source, x=source.x[drawn], y=source.y[drawn])
+    few = None if source is None else drawn(source, SOURCE_ROWS, seed)
     starts: dict[int, Head] = {}
     place = np.full(n_columns, -1)
     place[target.columns] = np.arange(len(target.columns))
@@ -60,10 +55,8 @@ def by_folds(
 
     first = lam if lam is not None else 1.0 if few is not None else 0.0
     if ridge is None:
-        ridge = min(RIDGES, key=lambda r: float(losses(first, r).mean()))
+        ridge = min(SOURCE_RIDGES, key=lambda r: float(losses(first, r).mean()))
     if lam is not None or few is None:
         return first, ridge
     table = np.stack([losses(each, ridge) for each in LAMS])
-    worse, error = worse_by(table, table[int(table.mean(1).argmin())])
-    near = [each for each, w, e in zip(LAMS, worse, error, strict=True) if w <= e and each > 0]
-    return (min(near, key=lambda each: abs(float(np.log(each)))) if near else 0.0), ridge
+    return nearest_to_one(np.array(LAMS), table, table.mean(1)), ridge

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Head, Part, solve
@@ -53,11 +53,7 @@ def solve_joint(
     Features have mean squared norm 1 (`scaling`). The path reads at most 2,000 source rows drawn by `seed`: their mean
     stands for that of all, which the head is solved from.
     """
-    few = source
-    if source is not None and len(source.x) > PATH_ROWS:
-        drawn = np.sort(rng(seed, "path").permutation(len(source.x))[:PATH_ROWS])
-        weights = None if source.sample_weight is None else source.sample_weight[drawn]
-        few = replace(source, x=source.x[drawn], y=source.y[drawn], sample_weight=weights)
+    few = None if source is None else drawn(source, PATH_ROWS, seed)
     solved = point = None
     if judged or lam is None or ridge is None:
         lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
@@ -82,10 +78,26 @@ def even_lam(solved: Path) -> float:
     """
     mean = smoothed(solved.losses, solved.uniform)
     at = mean.argmin(1)
-    losses, mean = solved.losses[np.arange(len(at)), at], mean.min(1)
-    _, error = worse_by(losses, losses[best := int(mean.argmin())])
-    near = solved.lams[(mean - mean[best] <= error) & (solved.lams > 0)]
+    return nearest_to_one(solved.lams, solved.losses[np.arange(len(at)), at], mean.min(1))
+
+
+def nearest_to_one(
+    lams: Float[np.ndarray, " L"], losses: Float[np.ndarray, "L n"], mean: Float[np.ndarray, " L"]
+) -> float:
+    """The lambda above 0 nearest to 1 whose mean is within a standard error of the best's; 0 where there is none."""
+    best = int(mean.argmin())
+    _, error = worse_by(losses, losses[best])
+    near = lams[(mean - mean[best] <= error) & (lams > 0)]
     return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
+
+
+def drawn(part: Part, most: int, seed: int) -> Part:
+    """A part, or `most` of its rows drawn by `seed`: what choosing looks at."""
+    if len(part.x) <= most:
+        return part
+    rows = np.sort(rng(seed, "path").permutation(len(part.x))[:most])
+    weights = None if part.sample_weight is None else part.sample_weight[rows]
+    return replace(part, x=part.x[rows], y=part.y[rows], sample_weight=weights)
 
 
 def solve_alone(
