@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,6 +42,7 @@ def by_folds(
     place = np.full(n_columns, -1)
     place[target.columns] = np.arange(len(target.columns))
 
+    @cache
     def losses(lam: float, ridge: float) -> Float[np.ndarray, " g"]:
         found = np.empty(len(target.y))
         for i, held in enumerate(folds):
