@@ -403,6 +403,28 @@ def test_the_verdict_follows_the_intervals(
     assert found.tone == tone
 
 
+def test_the_verdict_goes_by_paired_differences_where_the_run_has_them() -> None:
+    """Intervals that meet, of scores that differ beyond noise on the same examples, as the table below says."""
+    paired: dict[str, Any] = {
+        "model": "target_only",
+        "accuracy": {"value": 0.01, "low": 0.004, "high": 0.016, "p_value": 0.001},
+        "cross_entropy": {"value": -0.01, "low": -0.02, "high": -0.005, "p_value": 0.001},
+    }
+    run = {"test": scores(100, 0.9, 0.3), "baselines": {"target_only": scores(100, 0.89, 0.31)}}
+    assert "intervals overlap" in words.verdict(run, "examples").headline
+    found = words.verdict(run | {"paired": [paired]}, "examples")
+    assert found.headline.endswith("the transfer was worth it.")
+    assert found.tone == "good"
+    unclear = paired | {
+        "accuracy": {"value": 0.0, "low": -0.1, "high": 0.1},
+        "cross_entropy": {"value": 0.0, "low": -0.1, "high": 0.1},
+    }
+    assert words.verdict(run | {"paired": [unclear]}, "examples").tone == "open"
+    lost = run | {"kept": {"model": "target_only"}, "transfer": scores(100, 0.91, 0.29)}
+    behind = {"model": "transfer", "accuracy": {"value": -0.01, "low": -0.016, "high": -0.004}}
+    assert "though this test favours it" in words.verdict(lost | {"paired": [behind]}, "examples").headline
+
+
 @pytest.mark.parametrize(
     ("transfer", "says", "tone"),
     [

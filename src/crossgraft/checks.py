@@ -10,7 +10,7 @@ from jaxtyping import Int
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.methods import METHODS, Method
 from crossgraft.objective.algebra import Objective
-from crossgraft.objective.methods import domains_of, row_of
+from crossgraft.objective.methods import domains_of, row_of, stated
 from crossgraft.objective.reach import reach
 from crossgraft.prepare import Job
 from crossgraft.recipe import Recipe
@@ -48,7 +48,7 @@ def refuse(recipe: Recipe) -> None:
             f"{name} says itself which layers learn", "leave out schedule, or use method joint or finetune"
         )
     if recipe.lam != "auto":
-        stated_as = "ce(target) + ce(source)" if row is None else row.objective
+        stated_as = "ce(target) + ce(source)" if row is None else stated(row, row.objective)
         remedy = f"write the weights into an objective, as in --objective '{stated_as}'"
         raise UsageError(f"lam is the weight of method joint, and {name} does not read it", remedy)
 

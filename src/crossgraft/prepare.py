@@ -72,6 +72,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         raise UsageError("task tag needs tagged sentences", "give CoNLL files, or JSON lines with spans or tags")
     if recipe.task == "classify" and kind == "sentence":
         raise UsageError(f"{target_domain.name} holds tagged sentences", "leave out --task, or give --task tag")
+    if kind == "sentence":
+        _tags_can(recipe)
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
     source_domain = pool(opened)
@@ -127,8 +129,6 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
 
 def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
     """The method that was asked for, or the one that fits: joint with a source, else finetune of what is pretrained."""
-    if backbone.kind == "sentence":
-        _tags_can(recipe)
     if recipe.objective is not None:
         return "objective"
     learned = backbone.pretrained and backbone.name != "identity"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from crossgraft.report.values import number, part
+from crossgraft.report.values import number, part, rows
 
 NARROW = "\u202f"
 WITHOUT = {"target_only": "without transfer", "source_only": "by the source model alone"}
@@ -152,7 +152,7 @@ ENDINGS = {
 
 
 def verdict(result: dict[str, Any], things: str) -> Verdict:
-    """The run in one sentence, from its test scores and intervals alone; `things` are what was tested."""
+    """The run in one sentence: its test scores, and their paired differences, or intervals; `things` were tested."""
     test = part(result, "test")
     kept = str(part(result, "kept").get("model", "transfer"))
     scored = [m for m in SCORES if interval(test.get(m.key))]
@@ -174,9 +174,21 @@ def verdict(result: dict[str, Any], things: str) -> Verdict:
     by_entropy = ""
     if entropy and (their_entropy := interval(other.get(entropy.key))):
         detail += f", {with_interval(entropy, their_entropy)} without transfer"
-        by_entropy = compare(entropy, interval(test.get(entropy.key)), their_entropy)
-    ending, tone = ENDINGS.get((compare(first, ours, theirs), by_entropy), ("", "open"))
+        by_entropy = _told(result, "target_only", entropy, interval(test.get(entropy.key)), their_entropy)
+    by_first = _told(result, "target_only", first, ours, theirs)
+    ending, tone = ENDINGS.get((by_first, by_entropy), ("", "open"))
     return Verdict(f"{headline}: {ending}." if ending else f"{headline}.", detail and f"{detail}.", tone)
+
+
+def _told(result: dict[str, Any], other: str, measure: Measure, ours: Interval | None, theirs: Interval) -> str:
+    """`compare` of the kept model and another one, by their paired difference where the run has it.
+
+    Intervals of two scores on the same examples may meet where the difference is beyond noise.
+    """
+    row = next((row for row in rows(result, "paired", "model") if row["model"] == other), {})
+    if (difference := interval(row.get(measure.key))) is not None:
+        return compare(measure, difference, Interval(0.0, 0.0, 0.0))
+    return compare(measure, ours, theirs)
 
 
 def _not_kept(
@@ -186,7 +198,7 @@ def _not_kept(
     if (theirs := interval(part(result, "transfer").get(first.key))) is None:
         return Verdict(f"{headline}.", detail, "open")
     headline += f", {first.text(theirs.value)}{NARROW}{first.unit} with transfer: the transfer was not kept"
-    if compare(first, theirs, ours) == "better":
+    if _told(result, "transfer", first, ours, theirs) == "worse":
         return Verdict(f"{headline}, though this test favours it.", detail, "open")
     return Verdict(f"{headline}.", detail, "bad")
 
