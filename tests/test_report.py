@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from crossgraft.errors import CrossgraftError
-from crossgraft.report import evidence, words, write
+from crossgraft.report import evidence, sections, words, write
 from crossgraft.report.files import Prediction, read
 
 HOSTILE = [
@@ -423,6 +423,12 @@ def test_the_verdict_goes_by_paired_differences_where_the_run_has_them() -> None
     lost = run | {"kept": {"model": "target_only"}, "transfer": scores(100, 0.91, 0.29)}
     behind = {"model": "transfer", "accuracy": {"value": -0.01, "low": -0.016, "high": -0.004}}
     assert "though this test favours it" in words.verdict(lost | {"paired": [behind]}, "examples").headline
+
+
+def test_a_model_of_which_nothing_was_held_out_has_no_row_among_the_evidence() -> None:
+    empty = {"model": "source_only", "cross_entropy": None, "n": 0, "difference": None}
+    some = {"model": "transfer", "cross_entropy": score(0.3, 0.1), "n": 20, "difference": None}
+    assert [row["n"] for row in sections.guard({"guard": [empty, some]})] == [20]
 
 
 @pytest.mark.parametrize(

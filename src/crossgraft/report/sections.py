@@ -121,6 +121,8 @@ def guard(result: dict[str, Any]) -> list[dict[str, Any]]:
     table: list[dict[str, Any]] = []
     for row in rows(result, "guard"):
         cells = [interval(row.get(key)) for key in ("cross_entropy", "difference")]
+        if cells[0] is None:  # nothing was held out: no label of the target is known
+            continue
         texts = [(nats(c.value), bounds(entropy, c)) if c else ("–", "") for c in cells]
         table.append(
             {
