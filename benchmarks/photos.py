@@ -50,7 +50,7 @@ def main() -> None:
     rows = run(f"photos-{args.set}", cells, args.jobs, one)
     out = []
     for k in shots:
-        cell = lambda s: [r for r in rows if r["shots"] == k and r["schedule"] == s]  # noqa: B023, E731
+        cell = lambda s: [r for r in rows if r["shots"] == k and r["fit"]["schedule"] == s]  # noqa: B023, E731
         out.append([k, *(mean(accuracy(cell(s), lambda r: r["test"])) for s in schedules)])
     table(f"photos-{args.set}", ["labels a class", *schedules], out)
 

@@ -12,8 +12,8 @@ from crossgraft.choose import HeldOut, fair, keep, nested
 from crossgraft.measure.compare import guard
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
-from crossgraft.solve.fitted import even_lam
 from crossgraft.solve.path import path
+from crossgraft.solve.pick import nearest_to_one, smoothed
 
 
 def blobs(n: int, seed: int, classes: int = 2, shuffled: bool = False) -> Part:
@@ -29,9 +29,12 @@ def test_each_loss_is_at_the_point_that_the_other_rows_choose() -> None:
     losses = nested(found)
     for row in (0, 5, 11):
         rest = np.delete(np.arange(12), row)
-        others = SimpleNamespace(losses=found.losses[:, :, rest], uniform=found.uniform, lams=found.lams)
-        i = int(np.flatnonzero(found.lams == even_lam(others))[0])  # type: ignore[arg-type]
-        at = others.losses[i]
+        others = found.losses[:, :, rest]
+        all_means = smoothed(others, found.uniform)
+        ridge = all_means.argmin(1)
+        lam = nearest_to_one(found.lams, others[np.arange(len(ridge)), ridge], all_means.min(1))
+        i = int(np.flatnonzero(found.lams == lam)[0])
+        at = others[i]
         mean = (at.sum(1) + found.uniform[i]) / 12
         best = int(mean.argmin())
         near = mean - mean[best] <= (at - at[best]).std(1, ddof=1) / np.sqrt(11)
@@ -43,7 +46,7 @@ def test_nested_losses_do_not_flatter_a_source_that_tells_nothing() -> None:
     flattered, honest, true = [], [], []
     for seed in range(12):
         found = path(blobs(10, seed, shuffled=True), blobs(60, 100 + seed, shuffled=True), 2)
-        point = found.choose(lam=even_lam(found))
+        point = found.choose("even")
         test = blobs(2000, 1000 + seed)
         z = test.x @ point.head.weight + point.head.bias
         true.append(np.logaddexp(0, z[np.arange(2000), 1 - test.y] - z[np.arange(2000), test.y]).mean())

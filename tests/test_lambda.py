@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from crossgraft.objective.algebra import ce
-from crossgraft.solve.fitted import Fitted, even_lam, for_moving_layers
+from crossgraft.solve.fitted import Fitted, for_moving_layers
+from crossgraft.solve.pick import pick
 
 LAMS = np.array([0.0, 0.1, 1.0, 10.0])
 
 
-def solved(losses: list[list[float]]) -> Any:
-    """A path with one ridge and these leave-one-out losses, a row a lambda."""
-    return SimpleNamespace(lams=LAMS, losses=np.array(losses)[:, None, :], uniform=np.ones((len(LAMS), 1)))
+def even_lam(losses: list[list[float]]) -> float:
+    """The lambda of a path with one ridge and these leave-one-out losses, a row a lambda."""
+    uniform = np.ones((len(LAMS), 1))
+    return float(LAMS[pick(np.array(losses)[:, None, :], uniform, LAMS, np.array([0.1]), "even", None, None)[0]])
 
 
 def test_lambda_nearest_to_one_among_those_that_evidence_does_not_tell_apart() -> None:
     noise = [0.5, 0.1, 0.3, 0.2]
-    assert even_lam(solved([noise] * 4)) == 1.0
-    assert even_lam(solved([noise, noise, [5 + x for x in noise], noise])) in (0.1, 10.0)
+    assert even_lam([noise] * 4) == 1.0
+    assert even_lam([noise, noise, [5 + x for x in noise], noise]) in (0.1, 10.0)
 
 
 def test_a_lambda_that_is_better_beyond_its_error_is_taken() -> None:
-    assert even_lam(solved([[3, 3, 3], [3, 3, 3], [2, 2, 2], [0.1, 0.1, 0.2]])) == 10.0
+    assert even_lam([[3, 3, 3], [3, 3, 3], [2, 2, 2], [0.1, 0.1, 0.2]]) == 10.0
 
 
 def test_zero_only_where_no_lambda_above_it_is_near() -> None:
-    assert even_lam(solved([[0.1, 0.2, 0.1], [2, 2, 2.0], [3, 3, 3], [4, 4, 4]])) == 0.0
-    assert even_lam(solved([[0.10, 0.2, 0.1], [0.11, 0.1, 0.2], [3, 3, 3], [4, 4, 4]])) == 0.1
+    assert even_lam([[0.1, 0.2, 0.1], [2, 2, 2.0], [3, 3, 3], [4, 4, 4]]) == 0.0
+    assert even_lam([[0.10, 0.2, 0.1], [0.11, 0.1, 0.2], [3, 3, 3], [4, 4, 4]]) == 0.1
 
 
 @pytest.mark.parametrize(("lam", "moving"), [(0.01, 0.3), (0.7, 0.7), (80.0, 3.0)])

@@ -10,7 +10,8 @@ from crossgraft.solve import path as path_module
 from crossgraft.solve.convex import Head, Part, rows_of, solve
 from crossgraft.solve.loo import formula, refits
 from crossgraft.solve.newton import minimise
-from crossgraft.solve.path import path, pick, scaling
+from crossgraft.solve.path import path, scaling
+from crossgraft.solve.pick import RULES, pick
 from crossgraft.tasks import log_softmax
 
 
@@ -91,7 +92,7 @@ def test_every_point_equals_solving_afresh(parts: list[Part]) -> None:
 def test_what_is_chosen_is_exact(parts: list[Part]) -> None:
     found = path(parts[0], parts[1], 5, lams=[0, 0.1, 1], ridges=[1e-4, 1e-3, 1e-2, 1e-1])
     assert not found.exact.all()
-    for rule in ("min", "one_se"):
+    for rule in RULES:
         point = found.choose(rule)
         truth = brute([parts[0]] + ([replace(parts[1], weight=point.lam)] if point.lam else []), 5, point.ridge)
         assert abs(point.loo - truth.mean()) < 0.01

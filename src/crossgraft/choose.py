@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,9 +12,9 @@ from crossgraft.measure.compare import Verdict, guard
 from crossgraft.prepare import Job
 from crossgraft.progress import say
 from crossgraft.side import Side
-from crossgraft.solve.fitted import Fitted, even_lam
-from crossgraft.solve.grid import pick, worse_by
+from crossgraft.solve.fitted import Fitted
 from crossgraft.solve.path import Path
+from crossgraft.solve.pick import pick, worse_by
 
 Rows = Int[np.ndarray, " n"]
 Losses = Float[np.ndarray, " n"]
@@ -104,9 +104,8 @@ def nested(path: Path) -> Losses:
     n = path.losses.shape[2]
     out = np.empty(n)
     for row in range(n):
-        others = replace(path, losses=np.delete(path.losses, row, axis=2))
-        args = (others.losses, path.uniform, path.lams, path.ridges)
-        i, j = pick(*args, "one_se", even_lam(others), None) if n > 1 else (0, 0)
+        others = np.delete(path.losses, row, axis=2)
+        i, j = pick(others, path.uniform, path.lams, path.ridges, "even", None, None) if n > 1 else (0, 0)
         out[row] = path.losses[i, j, row]
     return out
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.solve.convex import Head, Part, solve
-from crossgraft.solve.joint import SOURCE_RIDGES, drawn, nearest_to_one
+from crossgraft.solve.joint import SOURCE_RIDGES, drawn
+from crossgraft.solve.pick import nearest_to_one
 from crossgraft.tasks import log_softmax
 
 LAMS = (0.0, 0.1, 0.3, 1.0, 3.0)
@@ -35,7 +36,7 @@ def by_folds(
     lam, ridge  hold one of them
 
     First the ridge, of the least loss at lambda 1, then lambda at that ridge: the one nearest to 1 within a standard
-    error of the best, `joint.nearest_to_one`. Rows have mean squared norm 1 (`path.scaling`).
+    error of the best, `pick.nearest_to_one`. Rows have mean squared norm 1 (`path.scaling`).
     """
     few = None if source is None else drawn(source, SOURCE_ROWS, seed)
     starts: dict[int, Head] = {}

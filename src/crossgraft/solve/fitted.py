@@ -19,11 +19,11 @@ from crossgraft.seeds import seed_for
 from crossgraft.side import Side
 from crossgraft.solve.by_folds import by_folds
 from crossgraft.solve.convex import Part
-from crossgraft.solve.joint import even_lam, solve_alone, solve_joint
+from crossgraft.solve.joint import solve_alone, solve_joint
 from crossgraft.solve.path import Path, Point, scaling
 from crossgraft.tasks import log_softmax
 
-__all__ = ["Fitted", "descend", "even_lam", "for_moving_layers", "frozen_features", "solve_frozen", "solve_source"]
+__all__ = ["Fitted", "descend", "for_moving_layers", "frozen_features", "solve_frozen", "solve_source"]
 
 if TYPE_CHECKING:
     from crossgraft.solve.settings import Settings

@@ -9,6 +9,7 @@ import numpy as np
 from crossgraft.solve.convex import Head, Part, Span, rows_of, solve, span, stacked
 from crossgraft.solve.loo import formula, refits
 from crossgraft.solve.newton import minimise
+from crossgraft.solve.pick import pick
 from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
 from crossgraft.tasks import log_softmax
@@ -18,45 +19,6 @@ TOLERANCE, REFIT = 1e-6, 1e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
 WORK, MOST_WORK = 1e10, 1e12  # multiplications that refits of the whole grid may take, and those of one point
-ROUNDS, SETTLED = 8, 0.005  # rounds of refits at most; nats that a refit may be off for the rest to be trusted
-
-
-def smoothed(losses: Array, uniform: Array) -> Array:
-    """Mean of losses (..., n) and of one example more whose label is unknown: (sum_i loss_i + H(u, p)) / (n + 1).
-
-    losses   leave-one-out losses, nats
-    uniform  H(u, p) of each point, u uniform over the classes, the mean over the target's rows
-
-    Points that are all but certain win among few labels by luck, and are wrong at great cost on the next example. The
-    more labels, the less this says.
-    """
-    return np.asarray((losses.sum(axis=-1) + uniform) / (losses.shape[-1] + 1))
-
-
-def pick(
-    losses: Array, uniform: Array, lams: Array, ridges: Array, rule: str, lam: float | None, ridge: float | None
-) -> tuple[int, int]:
-    """Place of the chosen point; `Path.choose` says by which rule."""
-    mean = smoothed(losses, uniform)
-    if lam is not None:
-        mean[np.abs(lams - lam) > np.abs(lams - lam).min()] = np.inf
-    if ridge is not None:
-        off = np.abs(np.log(ridges / ridge))
-        mean[:, off > off.min()] = np.inf
-    i, j = (int(a) for a in np.unravel_index(int(mean.argmin()), mean.shape))
-    n = losses.shape[2]
-    if rule == "one_se" and n > 1:
-        _, error = worse_by(losses, losses[i, j])
-        near = (mean - mean[i, j] <= error) & np.isfinite(mean)
-        j = int(max(np.flatnonzero(near[i]), key=lambda c: ridges[c]))
-    return i, j
-
-
-def worse_by(losses: Array, best: Array) -> tuple[Array, Array]:
-    """Mean of the paired differences of losses (..., n) from those of the best (n,), and its standard error."""
-    n = losses.shape[-1]
-    worse = losses - best
-    return worse.mean(axis=-1), worse.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(losses.shape[:-1])
 
 
 @dataclass
@@ -163,33 +125,34 @@ class Grid:
         self.hits[i, j, which] = logp.argmax(axis=1) == label
         self.exact[i, j, which] = exact
 
-    def check(self, everywhere: bool) -> None:
-        """Refit the points of the grid where that is cheap, else what the rules choose, until that is settled.
-
-        The formula is optimistic, most at weak ridges: what a refit changed is taken to be wrong at the points nearby
-        as well. Once a refit changes the mean by less than 0.005 nats of what was expected, the others are trusted.
-        """
-        stage = next(iter(self.points.values()))
-        once = len(self.some) * sum(
-            60.0 * p[0].size * r.x.shape[1] for r, p in zip(stage.rows, stage.probs, strict=True)
-        )
+    def check(self) -> None:
+        """Refit every point of the grid where that is cheap."""
         distinct = len({id(s) for s in self.points.values()}) * len(self.ridges)
-        if everywhere and once * distinct <= WORK:
+        if self._price() * distinct <= WORK:
             for i in self.points:
                 for j in range(len(self.ridges)):
                     self.refit(i, j)
-            return
-        for _ in range(ROUNDS if once <= MOST_WORK else 0):
-            chosen = {
-                pick(self.losses, self.uniform, self.lams, self.ridges, rule, None, None) for rule in ("min", "one_se")
-            }
-            chosen = {c for c in chosen if not self.exact[c].all()}
-            surprise = [self._learn(*c) for c in sorted(chosen)]
-            if max(surprise, default=0.0) < SETTLED:
-                break
 
-    def _learn(self, i: int, j: int) -> float:
-        """Refit a point; correct those nearest to it, half as much each step; how far its mean was off, nats."""
+    def settle(self, rule: str, lam: float | None, ridge: float | None) -> tuple[int, int]:
+        """The point that a rule chooses, once its own loss is exact: refit what is chosen until it stays chosen.
+
+        The formula is optimistic, most at weak ridges: what a refit changed is taken to be wrong at the points nearby
+        as well. A point is returned unrefitted only where one refit is out of reach.
+        """
+        while True:
+            i, j = pick(self.losses, self.uniform, self.lams, self.ridges, rule, lam, ridge)
+            if self.exact[i, j].all() or self._price() > MOST_WORK:
+                return i, j
+            self._learn(i, j)
+
+    def _price(self) -> float:
+        """Multiplications of refitting one point."""
+        stage = next(iter(self.points.values()))
+        widths = zip(stage.rows, stage.probs, strict=True)
+        return 60.0 * len(self.some) * float(sum(p[0].size * r.x.shape[1] for r, p in widths))
+
+    def _learn(self, i: int, j: int) -> None:
+        """Refit a point; correct those nearest to it, half as much each step."""
         before = self.losses[i, j].copy()
         self.refit(i, j)
         change = self.losses[i, j] - before
@@ -200,7 +163,6 @@ class Grid:
             steps = abs(rank[a] - rank[i]) + abs(b - j)
             if steps <= far.min():
                 self.losses[a, b] = np.maximum(self.losses[a, b] + change * 0.5**steps, 0)
-        return abs(float(change.mean()))
 
     def refit(self, i: int, j: int) -> None:
         """Replace the formula at one point by exact values, and at every lambda that has the same optimum."""

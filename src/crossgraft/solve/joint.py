@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Head, Part, solve
-from crossgraft.solve.grid import smoothed, worse_by
 from crossgraft.solve.path import Path, Point, path
 from crossgraft.tasks import log_softmax
 
@@ -47,7 +46,7 @@ def solve_joint(
     lam, ridge  hold one of them; None takes it from the path
     prior       W0, by default zero
     judged      whether leave-one-out is wanted where both are held
-    rule        even: `even_lam`, and the strongest ridge that is as good there; min: the least leave-one-out loss
+    rule        `Path.choose`: even, one_se or min
     ridges      the grid, by default the path's own
 
     Features have mean squared norm 1 (`scaling`). The path reads at most 2,000 source rows drawn by `seed`: their mean
@@ -59,7 +58,7 @@ def solve_joint(
         lams = np.zeros(1) if few is None else None if lam is None else np.array([lam])
         grid = ridges if ridge is None else np.array([ridge])
         solved = path(target, few, n_columns, lams=lams, ridges=grid, prior=prior)
-        point = solved.choose("min") if rule == "min" else solved.choose(lam=even_lam(solved))
+        point = solved.choose(rule)
         lam, ridge = point.lam, point.ridge
     assert ridge is not None
     if point is not None and few is source:
@@ -68,27 +67,6 @@ def solve_joint(
         parts = [target] if source is None or not lam else [target, replace(source, weight=lam)]
         head = solve(parts, n_columns, ridge=ridge, prior=prior)
     return Joint(head, lam if source is not None else None, ridge, solved, point)
-
-
-def even_lam(solved: Path) -> float:
-    """The lambda nearest to 1 whose leave-one-out losses, at its best ridge, are within a standard error of the best's.
-
-    The error is that of the mean paired difference. At 1 both domains weigh the same: few labels hardly tell one lambda
-    from another, and both ends of the path do harm where their lead is luck. 0 only where no lambda above it is near.
-    """
-    mean = smoothed(solved.losses, solved.uniform)
-    at = mean.argmin(1)
-    return nearest_to_one(solved.lams, solved.losses[np.arange(len(at)), at], mean.min(1))
-
-
-def nearest_to_one(
-    lams: Float[np.ndarray, " L"], losses: Float[np.ndarray, "L n"], mean: Float[np.ndarray, " L"]
-) -> float:
-    """The lambda above 0 nearest to 1 whose mean is within a standard error of the best's; 0 where there is none."""
-    best = int(mean.argmin())
-    _, error = worse_by(losses, losses[best])
-    near = lams[(mean - mean[best] <= error) & (lams > 0)]
-    return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
 
 
 def drawn(part: Part, most: int, seed: int) -> Part:

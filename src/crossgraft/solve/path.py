@@ -11,11 +11,13 @@ from jaxtyping import Bool, Float, Int
 
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.solve.convex import Head, Part
-from crossgraft.solve.grid import Grid, pick
+from crossgraft.solve.grid import Grid
+from crossgraft.solve.pick import RULES
 from crossgraft.solve.rows import Array
 from crossgraft.solve.threads import threads_for
 
 MOST = 400  # target rows that are left out in turn; their standard error is small enough
+REFITTED = 30  # target rows up to which every point is refitted
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Path:
     single_classes: tuple[int, ...]
     reaches: bool
     seconds: float
+    work: float
     _grid: Grid = field(repr=False)
 
     @property
@@ -83,18 +86,21 @@ class Path:
         return np.asarray(self.losses.mean(axis=2))
 
     def choose(self, rule: str = "one_se", lam: float | None = None, ridge: float | None = None) -> Point:
-        """The point of least mean (`min`), or the simplest that evidence does not tell from it (`one_se`).
+        """The point of least mean (`min`), the simplest that evidence does not tell from it (`one_se`), or `even`.
 
-        The mean counts one example of an unknown label beside those that were left out (`smoothed`). Lambda is that
-        of the least mean; the ridge is then the strongest that is as good. Simpler means that ridge alone: few
+        The mean counts one example of an unknown label beside those that were left out (`pick.smoothed`). Lambda is
+        that of the least mean, or (`even`) the nearest to 1 that is as good (`pick.nearest_to_one`); the ridge is then
+        the strongest that is as good. Simpler means that ridge alone: few
         labels leave every lambda within a standard error of every other, so that taking the smallest would give up
         a source that helps; whether to transfer at all is decided by comparing the models. As good means that the
         mean of the paired differences from the best is within one standard error of those differences, which is
-        narrower than that of either mean. `lam`, `ridge` hold one of them.
+        narrower than that of either mean. `lam`, `ridge` hold one of them. The chosen point's losses are exact: it is
+        refitted, and the choice made again, until it stays.
         """
-        if rule not in ("min", "one_se"):
-            raise UsageError(f"{rule!r} is no rule of choice", "use one_se or min")
-        i, j = pick(self.losses, self.uniform, self.lams, self.ridges, rule, lam, ridge)
+        if rule not in RULES:
+            raise UsageError(f"{rule!r} is no rule of choice", f"use {', '.join(RULES[:-1])} or {RULES[-1]}")
+        with threads_for(self.work):
+            i, j = self._grid.settle(rule, lam, ridge)
         losses = self.losses[i, j]
         n = len(losses)
         se = float(losses.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
@@ -120,9 +126,8 @@ def path(
     lams: 0, then eight from a thousandth of n_s/n_t up to n_s/n_t, where every row weighs the same (pooled). ridges:
     nine from 1e-5 to 1e-1, for features of mean squared norm 1 (`scaling`). Leaving a row out takes its term away; the
     weights of the others stay (1/n_t each). Above 400 labelled target rows, 400 evenly spaced ones are left out. The
-    formula is used everywhere; few rows are refitted everywhere, and otherwise the points that a rule would choose are
-    refitted, and the points nearby corrected by what that changed, until a refit is within 0.005 nats of what was
-    expected.
+    formula is used everywhere; at most 30 rows are refitted everywhere where that is cheap, otherwise what `choose`
+    chooses, and the points nearby are corrected by what that changed.
 
     >>> x, y = np.array([[-1.0], [-0.5], [0.5], [1.0]]), np.array([0, 0, 1, 1])
     >>> found = path(Part(x, y, np.arange(2)), None, 2, ridges=[0.01, 0.1, 1.0])
@@ -148,15 +153,18 @@ def path(
         raise UsageError(f"ridges {ridge_a.tolist()}", "each is a finite number above zero")
     some = np.arange(n) if n <= MOST else np.linspace(0, n - 1, MOST).astype(np.int64)
     size = n if source is None or not lam_a.any() else n + len(source.y)
-    with threads_for(size * target.x.shape[1] * n_columns * len(ridge_a)):
+    work = float(size * target.x.shape[1] * n_columns * len(ridge_a))
+    with threads_for(work):
         grid = Grid(target, source, n_columns, lam_a, ridge_a, prior, some)
         grid.fill()
-        grid.check(n <= 30)
+        if n <= REFITTED:
+            grid.check()
     values, counts = np.unique(np.asarray(target.y)[labelled], return_counts=True)
     single = tuple(int(v) for v in values[counts == 1])
     return Path(
         *(lam_a, ridge_a, grid.losses, grid.uniform, grid.hits, grid.exact, labelled[some], single, grid.reaches),
         seconds=time.perf_counter() - began,
+        work=work,
         _grid=grid,
     )
 
