@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.solve.newton import minimise
+from crossgraft.solve.positive import inverse
 from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
 
@@ -81,14 +82,14 @@ def _dual(target: Rows, ridge: float, probs: Array, which: Array) -> Float[np.nd
     root = np.sqrt(np.maximum(w, 1e-9 * w.max()) * np.maximum(probs, 1e-30))
     if k == 2:  # one logit, the difference: K doubles, and its curvature is w p_1 p_2
         root, gram, some = np.sqrt(w) * np.sqrt(probs[0] * probs[1]), 2 * gram, 2 * some
-        e = np.linalg.inv(root[:, None] * gram * root + np.eye(n))
+        e = inverse(root[:, None] * gram * root + np.eye(n))
         reach = (some * root) @ e * root
         own = gram[which, which] - np.einsum("ij,ij->i", reach, some)
         return np.asarray(own[:, None, None] * np.array([[0.25, -0.25], [-0.25, 0.25]]))
     total, reach = np.zeros((n, n)), np.empty((k, len(which), n))
     blocks = np.zeros((len(which), k, k))
     for c in range(k):
-        e = np.linalg.inv(root[c][:, None] * gram * root[c] + np.eye(n))
+        e = inverse(root[c][:, None] * gram * root[c] + np.eye(n))
         e *= root[c][:, None] * root[c]
         total += e
         reach[c] = some @ e
@@ -111,7 +112,7 @@ def _blocks(
         f = rows.T if basis is None else basis.T @ rows.T
         root = np.sqrt(w * (r.w.sum() / max(w.sum(), np.finfo(w.dtype).tiny))) * f
         s = (p[:, None] * root).reshape(-1, root.shape[1])
-        own = np.matmul(p[:, None] * root, root.T)
+        own = (s @ root.T).reshape(len(p), m, m)
         at = np.searchsorted(seen, r.columns)
         outer = s @ s.T
         if len(at) == u and (at == np.arange(u)).all():
@@ -122,12 +123,12 @@ def _blocks(
         for c, block in zip(at, own, strict=True):
             h[c * m : (c + 1) * m, c * m : (c + 1) * m] += block
     h[np.diag_indices_from(h)] += ridge
-    inverse = np.linalg.inv(h).reshape(u, m, u, m)
+    inv = inverse(h).reshape(u, m, u, m)
     at = np.searchsorted(seen, parts[0].columns)
-    inverse = inverse if len(at) == u and (at == np.arange(u)).all() else inverse[at][:, :, at]
+    inv = inv if len(at) == u and (at == np.arange(u)).all() else inv[at][:, :, at]
     k = len(at)
     y = x if basis is None else x @ basis
-    right = (y @ inverse.transpose(1, 0, 2, 3).reshape(m, -1)).reshape(len(y), k, k, m)
+    right = (y @ inv.transpose(1, 0, 2, 3).reshape(m, -1)).reshape(len(y), k, k, m)
     return np.asarray(np.einsum("nabm,nm->nab", right, y), dtype=np.float64)
 
 

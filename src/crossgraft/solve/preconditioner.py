@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from crossgraft.seeds import rng
+from crossgraft.solve.positive import inverse
 from crossgraft.solve.rows import Array, Rows
 
 RANK = 96
@@ -86,7 +87,7 @@ def _half(r: Rows, p: Float[np.ndarray, "k N"]) -> Float[np.ndarray, "N D"]:
 def _inverse(halves: list[Array], ridge: float) -> tuple[Float[np.ndarray, "D D"], Float[np.ndarray, " D"]]:
     m = np.sum([h.T @ h for h in halves], axis=0)
     lift = ridge + 4 * float(np.finfo(m.dtype).eps) * float(np.trace(m))
-    return np.linalg.inv(m + (lift * np.eye(len(m))).astype(m.dtype)), m[0]
+    return inverse(m + (lift * np.eye(len(m))).astype(m.dtype)), m[0]
 
 
 def _nystrom(halves: list[Array], ridge: float) -> tuple[Float[np.ndarray, "D R"], Float[np.ndarray, " R"]]:
