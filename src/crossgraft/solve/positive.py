@@ -12,8 +12,8 @@ def inverse(h: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
 
     A matrix that rounding has made indefinite is left to `numpy.linalg.inv`.
 
-    >>> inverse(np.array([[2.0, 0.0], [0.0, 4.0]])).tolist()
-    [[0.5, 0.0], [0.0, 0.25]]
+    >>> inverse(np.array([[4.0, 0.0], [0.0, 16.0]])).tolist()
+    [[0.25, 0.0], [0.0, 0.0625]]
     """
     factor, invert = (
         (lapack.spotrf, lapack.spotri) if h.dtype == np.float32 else (lapack.dpotrf, lapack.dpotri)
