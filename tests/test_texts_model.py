@@ -239,6 +239,14 @@ def test_layers_learn_and_are_found_again(folder: Path, tmp_path: Path, schedule
     assert np.mean([a == b for a, b in zip(predicted, labels, strict=True)]) > least
 
 
+def test_target_only_follows_the_schedule_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"backbone": str(folder), "shots": 4, "method": "target_only", "steps": 3}
+    run = crossgraft.fit(reviews(60, 0), reviews(60, 1), schedule="lp_ft", out=tmp_path / "run", **asked)
+    assert run.result["schedule"] == "lp_ft"
+    rows = [json.loads(line) for line in (tmp_path / "run" / "measures.jsonl").read_text().splitlines()]
+    assert any(row["model"] == "target_only" for row in rows)
+
+
 @pytest.mark.slow
 def test_without_a_source_the_rival_is_a_bag_of_words(folder: Path, tmp_path: Path) -> None:
     run = crossgraft.fit(reviews(120, 0), backbone=str(folder), schedule="frozen", steps=30, out=tmp_path / "run")

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.progress import bar
 from crossgraft.solve.convex import Head, Part, solve
 from crossgraft.solve.joint import SOURCE_RIDGES, drawn
 from crossgraft.solve.pick import nearest_to_one
@@ -54,12 +55,16 @@ def by_folds(
             starts[i] = head = solve(parts, n_columns, ridge=ridge, start=starts.get(i))
             z = target.x[held] @ head.weight[:, target.columns] + head.bias[target.columns]
             found[held] = -log_softmax(z)[np.arange(len(held)), place[target.y[held]]]
+            advance(1)
         return sums(found)
 
     first = lam if lam is not None else 1.0 if few is not None else 0.0
-    if ridge is None:
-        ridge = min(SOURCE_RIDGES, key=lambda r: float(losses(first, r).mean()))
-    if lam is not None or few is None:
-        return first, ridge
-    table = np.stack([losses(each, ridge) for each in LAMS])
+    both = lam is None and few is not None
+    points = (len(SOURCE_RIDGES) if ridge is None else both) + (len(LAMS) - (ridge is None)) * both
+    with bar("lambda and ridge by folds", points * len(folds)) as advance:
+        if ridge is None:
+            ridge = min(SOURCE_RIDGES, key=lambda r: float(losses(first, r).mean()))
+        if not both:
+            return first, ridge
+        table = np.stack([losses(each, ridge) for each in LAMS])
     return nearest_to_one(np.array(LAMS), table, table.mean(1)), ridge
