@@ -175,7 +175,7 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
         models["source_only"] = f_s
         evidence["source_only"] = judge(f_s, job.target, judged_on(job))
     asked = job.recipe.schedule if job.method == "target_only" else "auto"
-    schedule = "from_nothing" if not job.backbone.pretrained else "frozen" if asked == "auto" else asked
+    schedule: str = "from_nothing" if not job.backbone.pretrained else "frozen" if asked == "auto" else asked
     if job.method in ("joint", "finetune") and len(job.rows):
         with clock("2-4 graft, target, joint"):
             by: Callable[[str], Learn] = lambda s: lambda rows, use: steps.transfer(f_s, rows, s, use, job.source)  # noqa: E731
