@@ -136,6 +136,7 @@ EXPECTED: dict[str, tuple[Any, float]] = {
     "second": (lambda x, c: by_ce(x["source"] @ W2, Y), 1.0),
     "discrepancy": (lambda x, c: np.abs(softmax(x["unlabelled"] @ W) - softmax(x["unlabelled"] @ W2)).mean(), 1.0),
     "agreement": (lambda x, c: -np.abs(softmax(x["unlabelled"] @ W) - softmax(x["unlabelled"] @ W2)).mean(), 1.0),
+    "balance": (lambda x, c: -np.log(softmax(x["unlabelled"] @ W).mean(0)).mean(), 1.0),
     "bss": (lambda x, c: np.linalg.svd(x["target"])[1][-1] ** 2, 1.0),
     "lwf": (by_lwf, 1.0),
     "cotuning": (lambda x, c: -(RELATION[Y] * np.log(softmax(x["target"] @ W))).sum(1).mean(), 1.0),

@@ -89,6 +89,7 @@ TERMS = {row.name: row for row in (
     TermRow("second", self_terms.second, default="source", heads=("second",), labels=True),
     TermRow("discrepancy", self_terms.discrepancy, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("agreement", self_terms.agreement, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
+    TermRow("balance", self_terms.balance, default=_FREE, least=2, citation="Saito et al. 2018"),
     TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False, citation="Li et al. 2018"),
     TermRow("bss", keep_terms.batch_spectrum, default="target", least=2, entropic=False, through="features",
             citation="Chen et al. 2019"),

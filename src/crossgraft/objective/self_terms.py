@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -42,6 +43,13 @@ def class_confusion(view: View, *, temperature: float = 2.5) -> Float[Tensor, ""
     c = y.T @ (w[:, None] * y)
     c = c / c.sum(1, keepdim=True).clamp(min=torch.finfo(c.dtype).tiny)
     return (c.sum() - c.trace()) / len(c)
+
+
+def balance(view: View) -> Float[Tensor, ""]:
+    """H(u, mean_i p_i), u uniform over the k classes: infinite where one is never named, ln k where all are alike
+    (the class balance loss of Saito et al., CVPR 2018)."""
+    log_p = view.logits.float().log_softmax(1)
+    return -(log_p.logsumexp(0) - math.log(len(log_p))).mean()
 
 
 def pseudo(view: View, *, known: Int[Tensor, " B"]) -> Float[Tensor, ""]:
