@@ -96,7 +96,8 @@ METHODS = {row.name: row for row in (
     ),
     Method(
         "shot", "im + beta*centroid", ("unlabelled",), "f_s", {"beta": Number(0.03, 0.003, 1.0)},
-        "Liang, Hu, Feng, ICML 2020, who take 0.1 for digits and 0.3 for objects", phases=(("im + beta*centroid", "layers"),),
+        "Liang, Hu, Feng, ICML 2020, who take 0.1 for digits and 0.3 for objects",
+        phases=(("im + beta*centroid", "layers"),),
     ),
     Method("adabn", "0", ("unlabelled",), citation="Li et al., Pattern Recognition 80, 2018", statistics="unlabelled"),
     Method(
