@@ -91,10 +91,10 @@ def test_missing_folder_offers_the_nearest(tmp_path: Path) -> None:
 
 
 def test_empty_folder_and_one_without_pictures(tmp_path: Path) -> None:
-    with pytest.raises(CrossgraftError, match=r"no picture in .*the folder is empty"):
+    with pytest.raises(CrossgraftError, match=r"no picture or audio in .*the folder is empty"):
         open_domain(tmp_path, "it")
-    (tmp_path / "a.wav").write_bytes(b"x")
-    with pytest.raises(CrossgraftError, match=r"it holds \.wav"):
+    (tmp_path / "a.mid").write_bytes(b"x")
+    with pytest.raises(CrossgraftError, match=r"it holds \.mid"):
         open_domain(tmp_path, "it")
 
 

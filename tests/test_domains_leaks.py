@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from crossgraft.domains import Domain, open_domain
-from crossgraft.domains.folders import picture_files
+from crossgraft.domains.folders import example_files
 from crossgraft.domains.leaks import Leak, difference_hash, leaks, read_greys, small_greys
 from crossgraft.features import Store, greys, kept_greys
 
@@ -33,7 +33,7 @@ def jpeg(picture: Image.Image, quality: int = 85) -> bytes:
 
 
 def domain(name: str, *files: bytes) -> Domain:
-    return picture_files(files, name, names=[f"{name}{i}" for i in range(len(files))])
+    return example_files(files, name, names=[f"{name}{i}" for i in range(len(files))])
 
 
 TRAIN = [scene(i) for i in range(6)]

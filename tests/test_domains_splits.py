@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crossgraft.domains import Domain, open_domain
-from crossgraft.domains.folders import NO_PICTURE
+from crossgraft.domains.sorts import PICTURES
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
 from crossgraft.errors import CrossgraftError, Skipped, UsageError
 
@@ -136,4 +136,4 @@ def test_up_to_five_percent_are_tolerated() -> None:
     tolerate(bad[:5], 100, "it")
     with pytest.raises(CrossgraftError, match=r"6 of 100 examples cannot be read, such as 0\.jpg \(the file is empty"):
         tolerate(bad, 100, "it")
-    tolerate([replace(b, reason=NO_PICTURE) for b in bad], 100, "it")
+    tolerate([replace(b, reason=PICTURES.none) for b in bad], 100, "it")

@@ -77,7 +77,7 @@ def test_table_of_files(tmp_path: Path) -> None:
 
 def test_table_whose_files_are_all_missing(tmp_path: Path) -> None:
     path = table(tmp_path, "a.csv", "path,label\nx.png,a\ny.png,b\n")
-    with pytest.raises(CrossgraftError, match=r"'path' is a picture file.*row 1.*no file x\.png.*relative to"):
+    with pytest.raises(CrossgraftError, match=r"'path' is a picture or audio file.*row 1.*no file x\.png.*relative to"):
         open_domain(path, "it")
 
 

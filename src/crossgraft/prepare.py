@@ -15,7 +15,7 @@ from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.leaks import Leak, leaks
 from crossgraft.domains.pool import pool
-from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
+from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.recipe import Recipe
@@ -81,7 +81,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     if any(y is not None for y in target_domain.labels):
         target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
         beside = () if source_domain is None else (source_domain,)
-        warnings = [*target_domain.notes, *classes_agree(target_domain, *beside)]
+        agreed = classes_agree(target_domain, *beside)
+        warnings = [*target_domain.notes, *agreed, *groups_shared(target_domain, *beside)]
     else:
         target_domain = replace(target_domain, splits=np.full(len(target_domain), "unlabelled"))
         warnings = [*target_domain.notes, "the target has no labels: nothing can be tested on it"]

@@ -178,7 +178,8 @@ def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
     """Domains to predict on: loose files or texts together, folders and everything else each by itself."""
     if isinstance(inputs, (str, Path, Domain, dict, tuple)) or not isinstance(inputs, Sequence):
         inputs = [inputs]
-    from crossgraft.domains.folders import picture_files
+    from crossgraft.domains.folders import example_files
+    from crossgraft.domains.sorts import CLIPS, PICTURES
     from crossgraft.domains.texts import is_a_text, text_domain
 
     loose: list[Any] = []
@@ -186,10 +187,10 @@ def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
     def together() -> Domain:
         if kind in ("text", "sentence"):
             return text_domain(loose, name, names=[text[:NAMED_BY] for text in loose])
-        return picture_files([Path(file) for file in loose], name)
+        return example_files([Path(file) for file in loose], name, CLIPS if kind == "audio" else PICTURES)
 
     for what in inputs:
-        is_file = kind == "image" and isinstance(what, (str, Path)) and Path(what).is_file()
+        is_file = kind in ("image", "audio") and isinstance(what, (str, Path)) and Path(what).is_file()
         picture = is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}
         if picture or (kind in ("text", "sentence") and isinstance(what, str) and is_a_text(what)):
             loose.append(what)

@@ -28,10 +28,10 @@ def open_domain(
     """A Domain from anything that holds examples; `name` is what messages call it.
 
     what    a Domain (as it is); a folder of class folders, with or without split folders above; a folder of pictures
-            (unlabelled); a folder of text files of one class each, an example a line; a .txt file or a list of str
-            (unlabelled); CoNLL lines or JSON lines of tagged sentences, in a file or a folder of train, dev and test;
-            lists of words with lists of tags, (X, y); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5 or idx
-            arrays; arrays X, (X, y) or (X, y, split), X may be texts, or a dict of them; a DataFrame; a
+            or of audio (unlabelled); a folder of text files of one class each, an example a line; a .txt file or a list
+            of str (unlabelled); CoNLL lines or JSON lines of tagged sentences, in a file or a folder of train, dev and
+            test; lists of words with lists of tags, (X, y); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5
+            or idx arrays; arrays X, (X, y) or (X, y, split), X may be texts, or a dict of them; a DataFrame; a
             `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label); "mnist5000" or
             "sklearn-digits"; a name that the `datasets` library knows
     task    tag: files hold tagged sentences; classify: they do not; else their first lines say it
@@ -125,6 +125,7 @@ def _open_file(path: Path, name: str, input: str | None, label: str | None, spli
 
         return table_domain(path, name, input=input, label=label, split=split)
     from crossgraft.domains import files, folders
+    from crossgraft.domains.sorts import by_name
 
     if suffix in TEXTS:
         from crossgraft.domains.texts import text_file
@@ -136,8 +137,8 @@ def _open_file(path: Path, name: str, input: str | None, label: str | None, spli
         return files.hdf5_domain(path, name)
     if "idx" in path.name and "ubyte" in path.name:
         return files.idx_domain(path, name)
-    if suffix in folders.SUFFIXES:
-        return folders.picture_files([path], name)
+    if (sort := by_name(path)) is not None:
+        return folders.example_files([path], name, sort)
     raise CrossgraftError(
         f"{path} is of no kind that can be opened",
         f"give a folder, {', '.join((*TABLES, '.npz', *HDF5))} or an idx file",

@@ -62,14 +62,14 @@ def array_domain(
     return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
 
 
-KINDS = {"image": "pictures", "vector": "vectors", "text": "texts", "sentence": "tagged sentences"}
+KINDS = {"image": "pictures", "vector": "vectors", "text": "texts", "sentence": "tagged sentences", "audio": "audio"}
 
 
 def common_kind(domains: Sequence[Domain]) -> Kind:
     """The kind that domains are read as together: pictures where one holds them, since vectors may be pictures, and
     sentences where one is tagged."""
     kinds = {d.kind for d in domains}
-    order: tuple[Kind, ...] = ("image", "sentence", "text", "vector")
+    order: tuple[Kind, ...] = ("image", "sentence", "text", "audio", "vector")
     return next(kind for kind in order if kind in kinds)
 
 
@@ -83,7 +83,7 @@ def of_kind(domain: Domain, kind: Kind) -> Domain:
         return domain
     if (domain.kind, kind) == ("text", "sentence"):
         return as_sentences(domain)
-    if {"text", "sentence"} & {domain.kind, kind}:
+    if {"text", "sentence", "audio"} & {domain.kind, kind}:
         held, needed = (KINDS[k] for k in (domain.kind, kind))
         raise CrossgraftError(f"{domain.name} holds {held} where {needed} are needed", "give domains of one kind")
     if kind == "vector":

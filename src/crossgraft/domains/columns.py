@@ -13,9 +13,26 @@ from jaxtyping import Float
 
 from crossgraft.errors import CrossgraftError, nearest
 
-INPUTS = ("path", "file", "image", "input", "filename", "file_name", "filepath", "file_path", "image_path", "img")
+INPUTS = (
+    "path",
+    "file",
+    "image",
+    "input",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "image_path",
+    "img",
+    "audio",
+    "audio_path",
+    "wav",
+    "clip",
+    "sound",
+)
 LABELS = ("label", "class", "target", "y", "labels", "category", "sentiment")
 SPLITS = ("split", "subset", "partition")
+SPEAKERS = ("speaker", "speaker_id", "speaker_name", "spk", "client_id")
 TEXTS = (
     "text", "sentence", "review", "review_text", "reviewtext", "content", "body", "comment", "document", "utterance",
     "message", "tweet", "query", "headline", "title",

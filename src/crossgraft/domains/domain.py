@@ -11,7 +11,7 @@ import numpy as np
 from crossgraft.errors import Skipped
 from crossgraft.tasks import natural_order, spans, tags_of
 
-Kind = Literal["image", "vector", "text", "sentence"]
+Kind = Literal["image", "vector", "text", "sentence", "audio"]
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
@@ -29,7 +29,7 @@ class Domain:
 
     name    what messages and the report call it
     kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,); "text": a str, or a pair of them;
-            "sentence": its words, a tuple of str
+            "sentence": its words, a tuple of str; "audio": float32 (samples,) at 16 kHz
     inputs  N paths, arrays or texts, or anything that can be indexed
     labels  object array (N,) of str, of sentences tuples of tags in BIO; None where missing
     names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
@@ -37,6 +37,7 @@ class Domain:
     skipped examples that were left out, with the reason
     notes   what is worth saying about the data (labels with stray blanks, ...)
     scaled_reader  as reader, and may give a smaller picture whose sides are no shorter than its second argument
+    groups  (N,) str: the speaker of each example, "" where unknown; one group's examples are not independent
     """
 
     name: str
@@ -50,6 +51,7 @@ class Domain:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     scaled_reader: Callable[[Any, int], np.ndarray] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,7 +84,10 @@ class Domain:
         """The same domain with only these examples, in this order."""
         at = np.asarray(indices, dtype=np.int64)
         inputs = self.inputs[at] if isinstance(self.inputs, np.ndarray) else [self.inputs[i] for i in at]
-        return replace(self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at])
+        groups = None if self.groups is None else self.groups[at]
+        return replace(
+            self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at], groups=groups
+        )
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Domain:
         """The domain less the examples that could not be read, which go to `skipped`."""

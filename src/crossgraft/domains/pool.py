@@ -39,4 +39,7 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
         ),
         skipped=tuple(s for d in labelled for s in d.skipped),
         notes=tuple(n for d in labelled for n in d.notes),
+        groups=np.concatenate([np.full(len(d), "") if d.groups is None else d.groups for d in labelled])
+        if any(d.groups is not None for d in labelled)
+        else None,
     )

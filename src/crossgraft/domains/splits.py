@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from crossgraft.domains.domain import Domain
-from crossgraft.domains.folders import NO_PICTURE
+from crossgraft.domains.sorts import BESIDE
 from crossgraft.errors import CrossgraftError, Skipped, UsageError
 from crossgraft.seeds import rng
 from crossgraft.tasks import natural_order
@@ -23,6 +23,7 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
       called val, and this program chooses by the training part (leave-one-out or folds).
     - Without splits, a share of each class is test data, drawn by `seed`; labelled examples without a split in data
       that have splits belong to "train".
+    - Where groups are known (speakers), the test part is of whole groups, as near to its share as they allow.
     - `shots` labels a class of the training part are known, drawn by `seed`; the rest of the domain is test data.
       Draws with more shots contain those with fewer. Of sentences `shots` are known in all, and a share of them all is
       test data: one holds several classes.
@@ -84,8 +85,8 @@ def classes_agree(domain: Domain, *sources: Domain) -> tuple[str, ...]:
 
 
 def tolerate(skipped: Sequence[Skipped], n_total: int, domain_name: str) -> None:
-    """Raises CrossgraftError where above 5 % of n_total examples were left out, less files that are no pictures."""
-    bad = [s for s in skipped if s.reason != NO_PICTURE]
+    """Raises CrossgraftError where above 5 % of n_total examples were left out, less files that are no examples."""
+    bad = [s for s in skipped if s.reason not in BESIDE]
     if len(bad) > TOLERATED * n_total:
         first = "; ".join(f"{s.name} ({s.reason})" for s in bad[:3])
         raise CrossgraftError(
@@ -101,11 +102,47 @@ def _drawn_test(domain: Domain, pool: np.ndarray, seed: int, share: float) -> np
     order = rng(seed, "split").permutation(pool)
     if domain.kind == "sentence":
         return order[: min(max(1, round(share * len(order))), len(order) - 1)]
+    if domain.groups is not None and (whole := _drawn_groups(domain, pool, seed, share)) is not None:
+        return whole
     drawn = []
     for c in domain.classes:
         of_class = [i for i in order if domain.labels[i] == c]
         drawn += of_class[: min(max(1, round(share * len(of_class))), len(of_class) - 1)]
     return np.array(drawn, dtype=np.int64)
+
+
+def _drawn_groups(domain: Domain, pool: np.ndarray, seed: int, share: float) -> np.ndarray | None:
+    """All rows of some groups, drawn by `seed`, until they are the share; None where there is one group only, or where
+    the rest would lack a class that the drawn ones have. A row of no known group is one of its own."""
+    assert domain.groups is not None
+    called = np.array([g or f"row {i}" for i, g in zip(pool, domain.groups[pool], strict=True)])
+    names = rng(seed, "split").permutation(np.unique(called))
+    wanted, chosen = share * len(pool), np.zeros(len(pool), dtype=bool)
+    for name in names[: len(names) - 1]:
+        own = called == name
+        left = {domain.labels[i] for i in pool[~chosen & ~own]}
+        nearer = abs(chosen.sum() + own.sum() - wanted) < abs(chosen.sum() - wanted)
+        if nearer and left >= {domain.labels[i] for i in pool}:
+            chosen |= own
+    return np.sort(pool[chosen]) if chosen.any() else None
+
+
+def groups_shared(domain: Domain, *sources: Domain) -> tuple[str, ...]:
+    """What is worth a warning about speakers that are in the test part and are learned from too."""
+    if domain.groups is None:
+        return ()
+    test = set(domain.groups[domain.splits == "test"]) - {""}
+    own = domain.groups[domain.splits == "train"] if len(set(domain.groups) - {""}) > 1 else []  # all are one speaker's
+    notes = []
+    for name, learned in [(domain.name, own), *((s.name, s.groups) for s in sources if s.groups is not None)]:
+        both = natural_order({str(speaker) for speaker in test & set(learned)})
+        if both:
+            who = f"speaker {_few(both)} is" if len(both) == 1 else f"speakers {_few(both)} are"
+            notes.append(
+                f"{name}: {who} learned from and in the test part too (a leak, unless the model is for them alone): "
+                "the scores say nothing about other speakers"
+            )
+    return tuple(notes)
 
 
 def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.ndarray:

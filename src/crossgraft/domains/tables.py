@@ -11,6 +11,7 @@ import numpy as np
 from crossgraft.domains.arrays import array_domain
 from crossgraft.domains.columns import (
     COUNTERS,
+    SPEAKERS,
     choose,
     columns_error,
     is_file,
@@ -22,9 +23,10 @@ from crossgraft.domains.columns import (
     whole_numbers,
 )  # fmt: skip
 from crossgraft.domains.domain import Domain
-from crossgraft.domains.folders import SUFFIXES, picture_files
+from crossgraft.domains.folders import example_files
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
+from crossgraft.domains.sorts import by_name, most
 from crossgraft.domains.table_files import Table, read_table
 from crossgraft.domains.texts import text_domain
 from crossgraft.errors import CrossgraftError, Skipped
@@ -74,13 +76,15 @@ def rows_domain(
         keep, skipped = _kept(table, bad)
         if not len(keep):
             raise CrossgraftError(
-                f"{where}: no value of column {column!r} is a picture file; {_first(skipped)}",
+                f"{where}: no value of column {column!r} is a picture or audio file; {_first(skipped)}",
                 f"paths are taken relative to {folder}; name the column of the inputs with --input",
             )
-        parts = list(splits[keep])
-        return picture_files(
-            files, name, names=called, labels=list(labels[keep]), split=parts, skipped=skipped, notes=notes
-        )
+        sort = most(files)
+        groups = _speakers(table, keep, {*taken, column}) if sort.kind == "audio" else None
+        return example_files(
+            files, name, sort, names=called, labels=list(labels[keep]), split=list(splits[keep]), groups=groups,
+            skipped=skipped, notes=notes,
+        )  # fmt: skip
     texts = _text_columns(table, chosen.input, chosen.second, input is not None, taken)
     if texts:
         held = [table.columns[c] for c in texts]
@@ -113,8 +117,8 @@ def _file_column(table: Table, folder: Path, chosen: str | None, by_option: bool
         held = [v for v in table.columns[chosen][:20] if v is not None]
         named = bool(held) and all(isinstance(v, (str, bytes, dict)) for v in held)
         if named and (not by_option or numbers(table.columns[chosen])[0] is None):
-            some = {Path(v.strip()[-9:]).suffix.lower() for v in held if isinstance(v, str)}
-            files = len(some) == 0 or bool(some & SUFFIXES) or names_files(held, folder)
+            some = [v.strip()[-9:] for v in held if isinstance(v, str)]
+            files = len(some) == 0 or any(map(by_name, some)) or names_files(held, folder)
             if files or not (by_option or prose({chosen: table.columns[chosen]}, ())):
                 return chosen
         if by_option:
@@ -161,6 +165,16 @@ def _files(table: Table, column: str, folder: Path) -> tuple[list[Path | bytes],
         else:
             bad[i] = f"column {column!r}: there is no file {text}" if text else f"column {column!r} is empty"
     return files, called, bad
+
+
+def _speakers(table: Table, keep: np.ndarray, taken: set[str | None]) -> list[str] | None:
+    """Who speaks in each row, by the usual names of such a column; None without one."""
+    lower = {c.strip().lower(): c for c in reversed(list(table.columns)) if c not in taken}
+    column = next((lower[c] for c in SPEAKERS if c in lower), None)
+    if column is None:
+        return None
+    called = tidy(whole_numbers(list(table.columns[column])), len(table.rows))[0]
+    return [called[i] or "" for i in keep]
 
 
 def _vectors(

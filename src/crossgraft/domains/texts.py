@@ -13,10 +13,10 @@ import numpy as np
 
 from crossgraft.domains.digest import file_bytes
 from crossgraft.domains.domain import Domain, Unreadable
-from crossgraft.domains.folders import SUFFIXES as PICTURES
 from crossgraft.domains.folders import children
 from crossgraft.domains.labels import SPLIT_NAMES, splits, unique_names
 from crossgraft.domains.labels import labels as tidy
+from crossgraft.domains.sorts import by_name
 from crossgraft.errors import CrossgraftError, Skipped
 
 Text = str | tuple[str, str]  # one text, or two that are read together (premise and hypothesis, title and body)
@@ -94,11 +94,11 @@ def text_file(path: Path, name: str) -> Domain:
 
 
 def holds_texts(folder: Path) -> bool:
-    """Whether there are text files in a folder and no picture anywhere: a picture folder may hold a readme."""
+    """Whether there are text files in a folder and no picture or audio anywhere: their folders may hold a readme."""
     found = False
     for _, _, names in os.walk(folder):
         suffixes = {os.path.splitext(n)[1].lower() for n in names if not n.startswith(".")}
-        if suffixes & PICTURES:
+        if any(by_name(f"x{suffix}") for suffix in suffixes):
             return False
         found = found or bool(suffixes & set(SUFFIXES))
     return found

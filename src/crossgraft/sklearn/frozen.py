@@ -15,7 +15,8 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import array_domain
 from crossgraft.domains.domain import Domain
-from crossgraft.domains.folders import SUFFIXES, picture_files
+from crossgraft.domains.folders import example_files
+from crossgraft.domains.sorts import PICTURES
 from crossgraft.errors import CrossgraftError
 from crossgraft.sklearn.coordinates import OptionError
 
@@ -111,8 +112,8 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         values = X.to_numpy() if hasattr(X, "to_numpy") and getattr(X, "ndim", 1) == 1 else X
         if _strings(values):
             named = [v if v is None else os.fspath(v) for v in np.ravel(np.asarray(values, dtype=object))]
-            if any(v is not None and (Path(v).suffix.lower() in SUFFIXES or os.path.isfile(v)) for v in named[:20]):
-                return picture_files([Path(v or "") for v in named], "X")
+            if any(v is not None and (PICTURES.named(v) or os.path.isfile(v)) for v in named[:20]):
+                return example_files([Path(v or "") for v in named], "X")
             from crossgraft.domains.texts import text_domain
 
             return text_domain(named, "X")
