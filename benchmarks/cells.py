@@ -54,13 +54,13 @@ def alone() -> None:
     torch.set_num_threads(1)
 
 
-def four(recipe: Recipe, target: Any, source: Any) -> tuple[Job, Outcome]:
+def four(recipe: Recipe, target: Any, *source: Any) -> tuple[Job, Outcome]:
     """The four steps and the guard as `fit` runs them, without what a run writes down."""
     from crossgraft.prepare import prepare
     from crossgraft.transfer import Steps, four_steps
 
     with tempfile.TemporaryDirectory() as folder:
-        job = prepare(recipe, target, [source])
+        job = prepare(recipe, target, source)
         return job, four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
 
 

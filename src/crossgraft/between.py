@@ -13,6 +13,7 @@ from crossgraft import backbones, features
 from crossgraft.asked import name_of
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
+from crossgraft.domains.clips import portrait
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.domains.splits import tolerate
@@ -129,7 +130,8 @@ def _shown(by: dict[str, Int[np.ndarray, " n"]], domains: list[Domain]) -> dict[
         shown[side] = []
         for i in rows.tolist():
             what, label = domain.read(i), domain.labels[i]
-            picture = thumbnail(what, 120) if domain.kind == "image" else b""
+            seen = portrait(what) if domain.kind == "audio" else what
+            picture = thumbnail(seen, 120) if domain.kind in ("image", "audio") else b""
             text = joined(what) if domain.kind == "text" else ""
             shown[side].append(Example(str(domain.names[i]), label or "", picture, text))
     return shown

@@ -75,7 +75,7 @@ def fit(
         bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")
     ] = None,
     baselines: Annotated[bool | None, typer.Option(help="Train target only and source only beside it.")] = None,
-    augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos or aerial.")] = None,
+    augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places (audio).")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the target.")] = None,
     source_steps: Annotated[int | None, typer.Option(help="Gradient steps on the source.")] = None,
     batch_size: Annotated[int | None, typer.Option()] = None,

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.choose import HeldOut, Rows, held_out, judged_on
+from crossgraft.domains.clips import coarse
 from crossgraft.errors import CrossgraftError
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.calibration import brier, ece, temperature, vector_scaling
@@ -217,8 +218,11 @@ def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
 
 
 def _small(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
-    """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces."""
+    """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces, clips
+    as coarse spectra."""
     x = side.pixels(job.backbone)
+    if isinstance(x, Ragged) and x.sound:
+        return np.stack([coarse(x[np.array([i])].flat) for i in range(len(x))])
     if isinstance(x, Ragged):
         return x.counts(BAG)
     if x.ndim == 4 and (block := -(-x.shape[1] // PIXELS)) > 1:

@@ -60,7 +60,7 @@ class Recipe(BaseModel):
     )
     guard: bool = Field(True, description="keep a simpler model where held-out evidence does not favour the transfer")
     baselines: bool = Field(True, description="train target only and source only beside the transfer")
-    augment: Literal["auto", "none", "digits", "photos", "aerial"] = "auto"
+    augment: Literal["auto", "none", "digits", "photos", "aerial", "places"] = "auto"
     steps: int | None = Field(
         None, ge=1, description="gradient steps on the target; by default from the number of labels"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from crossgraft.choose import HeldOut
+from crossgraft.domains.clips import portrait
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
@@ -190,7 +191,7 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np
         return
     sure = log_p.max(1)
     wrong = [i for i in np.argsort(-sure, kind="stable") if labels[i] != truth[i]][:SHOWN]
-    texts = job.target.domain.kind == "text"
+    texts, sound = (job.target.domain.kind == kind for kind in ("text", "audio"))
     words: list[Any] = []
     if texts:
         few = wrong[:EXPLAINED]
@@ -204,7 +205,7 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np
         else:
             picture = run.folder / "pictures" / f"{k}.jpg"
             picture.parent.mkdir(exist_ok=True)
-            picture.write_bytes(thumbnail(what, 160))
+            picture.write_bytes(thumbnail(portrait(what) if sound else what, 160))
             own = {"file": picture.name}
         row = own | {
             "name": str(names[i]),

@@ -80,7 +80,12 @@ def card(run: Run) -> str:
     spec = json.loads((run.folder / MODEL).read_text(encoding="utf-8"))
     classes = spec["task"]["classes"]
     kind = spec["backbone"]["kind"]
-    tags = {"image": "image-classification", "text": "text-classification", "sentence": "token-classification"}
+    tags = {
+        "image": "image-classification",
+        "text": "text-classification",
+        "sentence": "token-classification",
+        "audio": "audio-classification",
+    }
     tag, measure = tags.get(kind, "tabular-classification"), "F1" if kind == "sentence" else "accuracy"
     lines = [
         "---", "library_name: crossgraft", f"pipeline_tag: {tag}", "tags: [transfer-learning, crossgraft]", "---", "",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TYPE_BITS = 24
 WORD_BIT = 1 << 28  # of the first token of each word that gets a feature
 NO_TOKEN = -1
+RATE = 16_000  # samples of a clip in a second
+ZERO = 1 << 15  # the token of a sample that is 0
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,14 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Tokens:
-    """How a text becomes tokens: int32 (L,), id + (token type << TYPE_BITS); NO_TOKEN where there is none.
+    """How a text or a clip becomes tokens. A text: int32 (L,), id + (token type << TYPE_BITS); NO_TOKEN where there is
+    none.
 
     A text of more than `length` tokens becomes chunks of at most so many, special tokens in each. They follow each
     other, every one but the last filled up to `length` with NO_TOKEN.
+
+    A clip of audio: uint16 (samples,), a token for each 16-bit sample at 16 kHz, with ZERO for 0; never more than
+    `length` + 1, the last of which says that there was more.
 
     revision  of the tokenizer
     encode    texts, or pairs of them, to their rows; sentences, tuples of words, to rows in which WORD_BIT marks words
@@ -68,8 +74,8 @@ class Backbone:
     revision    hash of the weights (and of the code's version where they are not enough)
     kind        the kind of Domain that it reads
     dim         D
-    build       makes the module: normalised float (B, C, S, S), float (B, D_in) or tokens (B, L) to (B, D); called
-                once, when needed
+    build       makes the module: normalised float (B, C, S, S), float (B, D_in) or tokens (B, L), of audio the
+                samples of clips, to (B, D); called once, when needed
     groups      layer groups from input to output: (name, prefixes of parameter names); every parameter in exactly one
     pretrained  False for a network that must first learn (on the source, or from nothing)
     portable    True where the name alone finds the weights again on another machine (package or hub)
@@ -77,7 +83,7 @@ class Backbone:
 
     name: str
     revision: str
-    kind: Literal["image", "vector", "text", "sentence"]
+    kind: Literal["image", "vector", "text", "sentence", "audio"]
     dim: int
     build: Callable[[], nn.Module]
     groups: tuple[tuple[str, tuple[str, ...]], ...]

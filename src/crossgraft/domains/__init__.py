@@ -33,7 +33,8 @@ def open_domain(
             test; lists of words with lists of tags, (X, y); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5
             or idx arrays; arrays X, (X, y) or (X, y, split), X may be texts, or a dict of them; a DataFrame; a
             `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label); "mnist5000" or
-            "sklearn-digits"; a name that the `datasets` library knows
+            "sklearn-digits"; a name that the `datasets` library knows; a path of audio and
+            `?env=noise:10dB`, heard in another environment (`domains/environments.py`)
     task    tag: files hold tagged sentences; classify: they do not; else their first lines say it
     input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`
 
@@ -90,6 +91,11 @@ def _tagged(labels: Any) -> bool:
 def _open_path(
     text: str, name: str, input: str | None, label: str | None, split: str | None, task: str | None
 ) -> Domain:
+    bare, mark, place = text.rpartition("?env=")
+    if mark and not os.path.exists(text):
+        from crossgraft.domains.environments import in_environment
+
+        return in_environment(_open_path(bare, name, input, label, split, task), place)
     path = Path(text).expanduser()
     if path.exists() and task != "classify":
         from crossgraft.domains.conll import holds_tags, tagged_domain

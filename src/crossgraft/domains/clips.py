@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from crossgraft.domains.domain import Unreadable
 from crossgraft.errors import CrossgraftError
@@ -95,6 +95,24 @@ def portrait(samples: Float[np.ndarray, " n"], width: int = 160, height: int = 6
     columns = np.searchsorted(np.unique(at[:-1]), at[:-1])
     picture = grey[::-1][:, columns].astype(np.uint8)
     return np.repeat(picture[:, :, None], 3, axis=2)
+
+
+def coarse(samples: Shaped[np.ndarray, " n"], parts: int = 8, bands: int = 16) -> Float[np.ndarray, " D"]:
+    """Decibels in bands that grow by octaves, of equal parts of a clip's time, less their mean: (parts * bands,).
+
+    >>> coarse(np.zeros(10)).shape
+    (128,)
+    """
+    x = np.asarray(samples, dtype=np.float64)
+    x = np.pad(x - (x.mean() if len(x) else 0), (0, max(parts * 64 - len(x), 0)))
+    edges = np.unique(np.round(np.geomspace(2, 257, bands + 1)).astype(int))
+    out = np.zeros((parts, bands))
+    for row, part in zip(out, np.array_split(x, parts), strict=True):
+        n = 512 * -(-len(part) // 512)
+        power = (np.abs(np.fft.rfft(np.pad(part, (0, n - len(part))).reshape(-1, 512))) ** 2).mean(0)
+        row[: len(edges) - 1] = 10 * np.log10([power[a:b].mean() + 1e-6 for a, b in pairwise(edges)])
+    flat: np.ndarray = (out - out.mean()).ravel().astype(np.float32)
+    return flat
 
 
 def _opened(source: str | Path | bytes, sf: Any) -> Any:

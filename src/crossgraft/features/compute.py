@@ -48,7 +48,7 @@ def features(
     if p is None and tokens is None:
         raw = pixels(domain, backbone)
         return raw if backbone.name == "identity" else Prepared(embed(backbone, raw.values), raw.failures)
-    chosen = engines.engine_for(engine) if tokens is None else text_engine(engine)
+    chosen = engines.engine_for(engine) if tokens is None else text_engine(engine, backbone.kind)
     keys, failed = _keys(domain, backbone, chosen)
     store = store if store is not None else Store()
     width = backbone.dim + (tokens is not None)  # of a text also the number of its chunks
@@ -80,7 +80,7 @@ def features(
         values = np.concatenate([v[:-1].reshape(-1, backbone.dim) for v in whole])
     else:
         counts = values[:, -1]
-    notes = () if tokens is None else chunk_note(domain.name, counts, tokens.length)
+    notes = () if tokens is None else chunk_note(domain.name, counts, tokens.length, domain.kind)
     return Prepared(values[:, : backbone.dim], sorted(failed.items()), notes)
 
 
@@ -103,7 +103,7 @@ def embed(
         if len(values) == 0:
             return np.zeros((0, layers.dim), dtype=np.float32)
         with engines.in_inference(layers.module):
-            return embed_texts(TextLayers(layers, text_engine(), lambda beside, computed: None), values)
+            return embed_texts(TextLayers(layers, text_engine(kind=layers.kind), lambda beside, computed: None), values)
     if isinstance(layers, Backbone):
         if layers.name == "identity":
             return np.asarray(values, dtype=np.float32)

@@ -31,7 +31,8 @@ class Ragged:
         """Rows put together."""
         flat = np.concatenate(rows) if rows else np.empty(0, np.int32)
         return cls(
-            flat if flat.dtype.kind == "i" else flat.astype(np.int32), np.cumsum([len(r) for r in rows], dtype=np.int64)
+            flat if flat.dtype.kind in "iu" else flat.astype(np.int32),
+            np.cumsum([len(r) for r in rows], dtype=np.int64),
         )
 
     def __len__(self) -> int:
@@ -41,6 +42,11 @@ class Ragged:
     def shape(self) -> tuple[int, int]:
         """Rows, and tokens of all rows together."""
         return len(self), len(self.flat)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the rows are samples of clips: uint16, half the memory of other tokens."""
+        return self.flat.dtype == np.uint16
 
     @property
     def words(self) -> Int[np.ndarray, " N"]:

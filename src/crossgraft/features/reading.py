@@ -43,7 +43,7 @@ def pixels(domain: Domain, backbone: Backbone, *, title: str = "pictures") -> Pr
 
         tokens, unread = read_tokens(domain, backbone.tokens)
         length = backbone.tokens.length
-        return Prepared(tokens, unread, chunk_note(domain.name, chunks(tokens, length), length))
+        return Prepared(tokens, unread, chunk_note(domain.name, chunks(tokens, length), length, domain.kind))
     failures: list[tuple[int, str]] = []
     p = backbone.preprocess
     if p is None:

@@ -1,4 +1,4 @@
-"""Texts through frozen layers: tokenised a window at a time, computed in batches of like length."""
+"""Texts and clips through frozen layers: made tokens a window at a time, computed in batches of like length."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.backbones.backbone import Backbone, Tokens
+from crossgraft.backbones.backbone import RATE, Backbone, Tokens
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.features.engine import Done, bfloat16, engine_for
 from crossgraft.features.ragged import Ragged
+from crossgraft.features.reading import ahead
 
 WINDOW = 1024  # texts that are tokenised and sorted by length at once
+CLIPS = 256  # and clips: half a GiB of the longest
 BATCH = 64
 
 
-def text_engine(asked: str | None = None) -> str:
-    """torch-f32, torch-bf16 where the CPU multiplies it natively, or cuda-bf16.
+def text_engine(asked: str | None = None, kind: str = "text") -> str:
+    """torch-f32, torch-bf16 where the CPU multiplies it natively, or cuda-bf16; of audio always float32, which its
+    decibels need.
 
-    OpenVINO's MiniLM took as long as torch's in float32, and 8 seconds to convert: for texts it is not used.
+    OpenVINO's MiniLM took as long as torch's in float32, and 8 seconds to convert, and the speech embedding runs as
+    fast on torch where it lies channels last: for texts and audio OpenVINO is not used.
     """
     found = engine_for(asked)
+    if kind == "audio":
+        return "cuda-f32" if found.startswith("cuda") else "torch-f32"
     return found if not found.startswith("openvino") else "torch-bf16" if bfloat16() else "torch-f32"
 
 
@@ -65,22 +71,19 @@ def text_batches(
     domain: Domain, tokens: Tokens, new: dict[bytes, int], unread: dict[bytes, str], advance: Callable[[int], object]
 ) -> Iterator[tuple[list[bytes], Ragged]]:
     """Keys and tokens, in batches of like length; reasons of what cannot be read go to `unread`."""
-    items = list(new.items())
-    for start in range(0, len(items), WINDOW):
-        keys, texts = [], []
-        for key, i in items[start : start + WINDOW]:
-            try:
-                texts.append(domain.read(i))
-                keys.append(key)
-            except Unreadable as wrong:
-                unread[key] = wrong.reason
-        rows = Ragged.of(tokens.encode(texts))
+    items, window = list(new.items()), CLIPS if domain.kind == "audio" else WINDOW
+    for start in range(0, len(items), window):
+        some = items[start : start + window]
+        found, failures = _encoded(domain, tokens, [i for _, i in some])
+        unread |= {some[j][0]: why for j, why in failures.items()}
+        keys = [key for j, (key, _) in enumerate(some) if j not in failures]
+        rows = Ragged.of([row for j, row in enumerate(found) if j not in failures])
         order = rows.by_length()
         for first in range(0, len(order), BATCH):
             at = order[first : first + BATCH]
             yield [keys[j] for j in at], rows[at]
             advance(len(at))
-        advance(len(items[start : start + WINDOW]) - len(keys))
+        advance(len(failures))
 
 
 def read_tokens(domain: Domain, tokens: Tokens) -> tuple[Ragged, list[tuple[int, str]]]:
@@ -88,17 +91,30 @@ def read_tokens(domain: Domain, tokens: Tokens) -> tuple[Ragged, list[tuple[int,
     rows: list[Int[np.ndarray, " L"]] = []
     failures: list[tuple[int, str]] = []
     for start in range(0, len(domain), WINDOW):
-        texts = []
-        for i in range(start, min(start + WINDOW, len(domain))):
-            try:
-                texts.append(domain.read(i))
-            except Unreadable as wrong:
-                failures.append((i, wrong.reason))
-                texts.append("")
-        rows += tokens.encode(texts)
-    for i, _ in failures:
-        rows[i] = np.empty(0, dtype=np.int32)
+        found, unread = _encoded(domain, tokens, range(start, min(start + WINDOW, len(domain))))
+        failures += [(start + j, why) for j, why in unread.items()]
+        rows += found
     return Ragged.of(rows), failures
+
+
+def _encoded(domain: Domain, tokens: Tokens, rows: Sequence[int]) -> tuple[list[np.ndarray], dict[int, str]]:
+    """The tokens of some rows, and the reason of each, by its place among them, that cannot be read and has none.
+
+    Clips are decoded several at a time, and are samples of 16 bits as soon as they are read.
+    """
+
+    def one(i: int) -> Any:
+        try:
+            return tokens.encode([domain.read(i)])[0] if domain.kind == "audio" else domain.read(i)
+        except Unreadable as wrong:
+            return wrong
+
+    read = list(ahead(one, rows) if domain.kind == "audio" else map(one, rows))
+    failures = {j: what.reason for j, what in enumerate(read) if isinstance(what, Unreadable)}
+    if domain.kind != "audio":
+        read = tokens.encode(["" if j in failures else what for j, what in enumerate(read)])
+    none = np.empty(0, dtype=np.uint16 if domain.kind == "audio" else np.int32)
+    return [none if j in failures else what for j, what in enumerate(read)], failures
 
 
 def chunks(rows: Ragged, length: int) -> Float[np.ndarray, " N"]:
@@ -107,12 +123,15 @@ def chunks(rows: Ragged, length: int) -> Float[np.ndarray, " N"]:
     return found
 
 
-def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int) -> tuple[str, ...]:
-    """What is worth saying about texts that are longer than the layers take at once."""
+def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int, kind: str = "text") -> tuple[str, ...]:
+    """What is worth saying about texts, or clips, that are longer than the layers take at once."""
     counts = np.asarray(counts)
     long = int((counts > 1).sum())
     if not long:
         return ()
+    if kind == "audio":
+        share = f"{long} of {len(counts)} clips ({100 * long / len(counts):.1f} %)"
+        return (f"{name}: {share} are longer than {length / RATE:.0f} s; the first {length / RATE:.0f} s were read",)
     share = f"{long} of {len(counts)} texts ({100 * long / len(counts):.1f} %)"
     return (
         f"{name}: {share} have more than {length} tokens; all of each was read, in chunks, {counts.max():.0f} at most",

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from crossgraft.backbones.backbone import NO_TOKEN
+from crossgraft.backbones.backbone import NO_TOKEN, ZERO
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.errors import UsageError, nearest
-from crossgraft.features.ragged import Ragged
+from crossgraft.features.ragged import Ragged, tensor
 from crossgraft.solve.batches import Augment
 
 SMALL = 64  # side in pixels up to which grey pictures are taken for characters
@@ -26,22 +26,27 @@ HIDDEN = 0.2
 
 def augmentation_for(name: str, domain: Domain) -> Augment | None:
     """The augmentation of a name; "auto": digits for small grey pictures, photos for others. None for vectors and
-    texts."""
+    texts, and for audio where it is not asked for."""
     if name not in ("auto", "none", *AUGMENTATIONS):
         raise UsageError(
             f"unknown augmentation {name!r}",
             nearest(name, list(AUGMENTATIONS)) or f"give auto, none, {', '.join(AUGMENTATIONS)}",
         )
+    if name == "places" and domain.kind == "audio":
+        return places
     if domain.kind != "image" or name == "none":
         return None
+    if name == "places":
+        raise UsageError("augmentation places is of audio", "give auto")
     return AUGMENTATIONS[("digits" if _characters(domain) else "photos") if name == "auto" else name]
 
 
 def strong_for(weak: Augment | None, values: np.ndarray | Ragged) -> Augment:
     """The second view of FixMatch: the weak one twice and a square erased (DeVries, Taylor 2017); noise on vectors;
-    words hidden in texts."""
+    words hidden in texts; a piece
+    of a clip silent."""
     if isinstance(values, Ragged):
-        return hidden_words
+        return hidden_sound if values.sound else hidden_words
 
     def strong(batch: Tensor, draw: Generator) -> Tensor:
         if weak is None:
@@ -59,6 +64,32 @@ def hidden_words(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B 
     gone = torch.rand(tokens.shape, generator=draw) < HIDDEN
     gone[:, :1] = False
     return tokens.masked_fill(gone, NO_TOKEN)
+
+
+def hidden_sound(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B L"]:
+    """A fifth of each clip, in one piece, made silent (Park et al., Interspeech 2019, of time)."""
+    place, length = torch.arange(tokens.shape[1]), (tokens >= 0).sum(1, keepdim=True)
+    start = (torch.rand(len(tokens), 1, generator=draw) * (1 - HIDDEN) * length).long()
+    inside = (place >= start) & (place < start + (HIDDEN * length).long()) & (tokens >= 0)
+    return tokens.masked_fill(inside, ZERO)
+
+
+def places(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B l"]:
+    """Each clip at 0.9 to 1.1 times its speed, in white or pink noise at 5 to 30 dB, every second one in a room."""
+    from crossgraft.domains import environments as heard
+
+    rows = []
+    for row in tokens:
+        own = row[row >= 0]
+        seed = int(torch.randint(1 << 31, (1,), generator=draw))
+        faster, snr, pink, room, rt60 = torch.rand(5, generator=draw).tolist()
+        x = ((own - ZERO).float() / ZERO).numpy()
+        if len(x):
+            x = heard.speed(x, seed, 0.9 + 0.2 * faster)
+            x = heard.reverb(x, seed, 0.1 + 0.5 * rt60) if room < 0.5 else x
+            x = heard.noise(x, seed, 5 + 25 * snr, "pink" if pink < 0.5 else "white")
+        rows.append((np.clip(np.rint(x * ZERO), -ZERO, ZERO - 1) + ZERO).astype(np.uint16))
+    return tensor(Ragged.of(rows))
 
 
 def erased(values: Float[Tensor, "B H W C"], draw: Generator) -> Float[Tensor, "B H W C"]:
@@ -122,7 +153,7 @@ def aerial(values: Tensor, draw: Generator) -> Tensor:
     return result
 
 
-AUGMENTATIONS: dict[str, Augment] = {"digits": digits, "photos": photos, "aerial": aerial}
+AUGMENTATIONS: dict[str, Augment] = {"digits": digits, "photos": photos, "aerial": aerial, "places": places}
 
 
 def _between(n: int, most: float, draw: Generator) -> Float[Tensor, " n"]:

@@ -1,0 +1,157 @@
+"""Backbones of audio: the speech embedding of an installed package, a small network, encoders of transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crossgraft.backbones.backbone import RATE, ZERO, Backbone, Tokens
+from crossgraft.backbones.groups import groups_of_encoder
+from crossgraft.backbones.published import built, model_folder, read_json
+from crossgraft.backbones.weights import file_revision, fill, read_state
+from crossgraft.errors import CrossgraftError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PACKAGE, FILES = "openwakeword", ("melspectrogram.onnx", "embedding_model.onnx")
+LONGEST = 60 * RATE  # samples of a clip that are read
+CODE = "audio-1"  # part of every revision: what this version makes of the same files
+BLOCKS = 5  # of the speech embedding, each ended by a pooling
+AUTO_GROUPS = (
+    ("stem", ("embedding.stem",)),
+    *((f"blocks.{k}", (f"embedding.blocks.{k}",)) for k in range(BLOCKS)),
+    ("last", ("embedding.last",)),
+)
+KINDS = ("wav2vec2", "hubert", "wavlm", "whisper")
+WHISPER_SECONDS = 30
+
+
+def samples(clips: Sequence[Any]) -> list[np.ndarray]:
+    """Clips in [-1, 1] as tokens: 16-bit samples, ZERO where silent.
+
+    >>> samples([np.array([0, 0.5, -1, 1], np.float32)])[0].tolist()
+    [32768, 49152, 0, 65535]
+    """
+    return [(np.clip(np.rint(x * ZERO), -ZERO, ZERO - 1) + ZERO).astype(np.uint16) for x in clips]
+
+
+TOKENS = Tokens(LONGEST, "samples", samples)
+
+
+def speech_embedding() -> Backbone:
+    """Google's speech embedding with the weights of openwakeword: mean and spread of a vector every 80 ms, (192,).
+
+    Neither the package's code nor torch is run before its layers are needed.
+    """
+    mel, embedding = _package()
+
+    def build() -> nn.Module:
+        import torch
+
+        from crossgraft.backbones.onnx_weights import onnx_tensors
+        from crossgraft.backbones.speech import LogMel, SpeechClips, SpeechEmbedding
+
+        front = [torch.from_numpy(v) for v in onnx_tensors(mel).values() if v.ndim > 1]
+        frames = LogMel(front[0][:, 0], front[1][:, 0], front[2])
+        layers = SpeechEmbedding().fill(onnx_tensors(embedding)).to(memory_format=torch.channels_last)
+        return SpeechClips(frames, layers, LONGEST).eval()
+
+    revision = _hash(CODE, file_revision(mel), file_revision(embedding))
+    return Backbone("auto", revision, "audio", 192, build, AUTO_GROUPS, tokens=TOKENS)
+
+
+def mel_net() -> Backbone:
+    """A small convolutional network on log-mel frames, to train from nothing."""
+
+    def build() -> nn.Module:
+        from crossgraft.backbones.speech import MelNet
+
+        return MelNet(LONGEST).eval()
+
+    groups = (*((f"stages.{k}", (f"stages.{k}",)) for k in range(3)), ("full", ("full",)))
+    return Backbone(
+        "cnn", f"cnn-{CODE}", "audio", 128, build, groups, tokens=TOKENS, pretrained=False, portable=False
+    )  # fmt: skip
+
+
+def audio_model(name: str, weights: str | None) -> Backbone:
+    """An encoder of transformers by name or folder: wav2vec2, HuBERT, WavLM, or the encoder of Whisper; the mean of its
+    last layer over the frames of a clip.
+
+    weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
+    """
+    folder = model_folder(name)
+    config = read_json(folder / "config.json", name)
+    kind, dim = config.get("model_type"), config.get("hidden_size", config.get("d_model"))
+    if kind not in KINDS or not isinstance(dim, int):
+        raise UsageError(f"backbone {name} is a {kind}, no encoder of audio", f"give one of {', '.join(KINDS)}")
+    own = sorted(folder.glob("*.safetensors"))
+    if weights is None and not own:
+        raise CrossgraftError(
+            f"backbone {name} has no weights in safetensors", "convert them, or give a file with --weights"
+        )
+    front = folder / "preprocessor_config.json"
+    normalise = bool(read_json(front, name).get("do_normalize", True)) if front.is_file() else True
+    parts = [CODE, json.dumps(config, sort_keys=True), str(normalise)]
+    if weights == "random":
+        import transformers
+
+        parts.append(f"random-{transformers.__version__}")
+    else:
+        parts += [file_revision(f) for f in (own if weights is None else [Path(weights)])]
+
+    def build() -> nn.Module:
+        return _encoder(folder, config, normalise, weights)
+
+    longest = WHISPER_SECONDS * RATE if kind == "whisper" else LONGEST
+    made = Backbone(
+        name, _hash(*parts), "audio", dim, build, AUTO_GROUPS,
+        tokens=Tokens(longest, "samples", samples), pretrained=weights != "random", portable=weights is None,
+    )  # fmt: skip
+    made.groups = groups_of_encoder(made.module)
+    return made
+
+
+def _encoder(folder: Path, config: dict[str, Any], normalise: bool, weights: str | None) -> nn.Module:
+    from crossgraft.backbones.waves import WaveEncoder, WhisperClips
+
+    body = built(folder, weights, f"give one of {', '.join(KINDS)}")
+    whisper = config["model_type"] == "whisper"
+    if whisper:
+        module: Any = WhisperClips(
+            body.get_encoder().float(), int(config.get("num_mel_bins", 80)), WHISPER_SECONDS * RATE
+        )
+    else:
+        # With group normalisation over time, which such models were trained with, padding would change a clip.
+        alone = config.get("feat_extract_norm", "group") == "group"
+        module = WaveEncoder(body.float(), LONGEST, normalise, alone)
+    if weights not in (None, "random"):
+        state = read_state(Path(str(weights)))
+        wanted = module.encoder.state_dict()
+        bare = {k if k in wanted else k.split(".", 1)[-1].removeprefix("encoder."): v for k, v in state.items()}
+        fill(module.encoder, {k: v for k, v in bare.items() if k in wanted}, str(weights))
+    ready: nn.Module = module.eval()
+    return ready
+
+
+def _package() -> tuple[Path, Path]:
+    """The two models of the package."""
+    spec = find_spec(PACKAGE)  # finds the package without running its code
+    folder = Path(next(iter((spec.submodule_search_locations or []) if spec else []), "")) / "resources" / "models"
+    mel, embedding = (folder / name for name in FILES)
+    if not (mel.is_file() and embedding.is_file()):
+        raise CrossgraftError(
+            "the weights of --backbone auto for audio are missing", "pip install --no-deps openwakeword==0.4.0"
+        )
+    return mel, embedding
+
+
+def _hash(*parts: str) -> str:
+    return blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()
