@@ -22,7 +22,7 @@ HOP, SPAN = 160, 512  # samples from frame to frame, and of one frame
 BANDS, WINDOW, STEP = 32, 76, 8  # bands of a frame; frames that one embedding sees; from one to the next
 CONTEXT = 9600  # samples of silence before and after a clip; see SpeechClips
 FLOOR, RANGE = 1e-10, 80.0  # of the power; decibels below a clip's loudest
-AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 24}  # samples that go through the layers together
+AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 24}  # samples that go through the layers together
 
 
 class Clips(nn.Module):
@@ -102,8 +102,8 @@ class Leaky(nn.Module):
     """max(x, 0.2 x, -0.4): what stands behind every convolution of the speech embedding."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
-        return F.leaky_relu(x, 0.2).clamp(min=-0.4)
+        """The same shape; in place where no gradient needs what was there."""
+        return F.leaky_relu(x, 0.2).clamp(min=-0.4) if torch.is_grad_enabled() else F.leaky_relu_(x, 0.2).clamp_(-0.4)
 
 
 class SpeechEmbedding(nn.Module):
@@ -124,7 +124,8 @@ class SpeechEmbedding(nn.Module):
         for what in self.PLAN:
             if isinstance(what, str):
                 size = (int(what[0]), int(what[2]))
-                blocks.append(nn.Sequential(*layers, nn.MaxPool2d(size, size)))
+                # Pooled before the last Leaky, which keeps order: the same values, from fewer places.
+                blocks.append(nn.Sequential(*layers[:-1], nn.MaxPool2d(size, size), layers[-1]))
                 layers = []
                 continue
             kernel, padding = ((1, 3), (0, 1)) if across else ((3, 1), (0, 0))

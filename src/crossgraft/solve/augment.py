@@ -27,10 +27,11 @@ HIDDEN = 0.2
 def augmentation_for(name: str, domain: Domain) -> Augment | None:
     """The augmentation of a name; "auto": digits for small grey pictures, photos for others. None for vectors and
     texts, and for audio where it is not asked for."""
-    if name not in ("auto", "none", *AUGMENTATIONS):
+    if name not in ("auto", "none", *AUGMENTATIONS, "places"):
         raise UsageError(
             f"unknown augmentation {name!r}",
-            nearest(name, list(AUGMENTATIONS)) or f"give auto, none, {', '.join(AUGMENTATIONS)}",
+            nearest(name, [*AUGMENTATIONS, "places"])
+            or f"give auto, none, {', '.join(AUGMENTATIONS)}, or places for audio",
         )
     if name == "places" and domain.kind == "audio":
         return places
@@ -153,7 +154,7 @@ def aerial(values: Tensor, draw: Generator) -> Tensor:
     return result
 
 
-AUGMENTATIONS: dict[str, Augment] = {"digits": digits, "photos": photos, "aerial": aerial, "places": places}
+AUGMENTATIONS: dict[str, Augment] = {"digits": digits, "photos": photos, "aerial": aerial}  # of pictures
 
 
 def _between(n: int, most: float, draw: Generator) -> Float[Tensor, " n"]:
