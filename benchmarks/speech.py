@@ -27,11 +27,10 @@ def manifests(folder: Any) -> dict[str, Any]:
 
 
 def one(cell: dict[str, Any]) -> dict[str, Any]:
-    """The four steps of one fit; joint heads of fixed lambda on the same rows; the gap of the features."""
+    """The four steps of one fit; joint heads of fixed lambda on the same rows."""
     import tempfile
     from pathlib import Path
 
-    from crossgraft.measure import gap
     from crossgraft.recipe import Recipe
     from crossgraft.solve.fitted import solve_frozen
 
@@ -55,14 +54,9 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
         log_p = fitted.log_probabilities(side, test)
         accuracy[name] = float((log_p.argmax(1) == side.labels[test]).mean())
         entropy[name] = float(-log_p[np.arange(len(test)), side.labels[test]].mean())
-    apart = None
-    if asked["gap"]:
-        assert job.source is not None
-        some = np.random.default_rng(asked["seed"]).permutation(len(job.source.labels))[: len(side.labels)]
-        apart = gap(job.source.features(job.backbone)[some], side.features(job.backbone), permutations=0).jsd.value
     lam = models["joint"].lam if "joint" in models else None
     return cell | {
-        "accuracy": accuracy, "entropy": entropy, "kept": outcome.verdict.kept, "lam": lam, "gap": apart,
+        "accuracy": accuracy, "entropy": entropy, "kept": outcome.verdict.kept, "lam": lam,
         "n": len(test), "wall": time.perf_counter() - began,
     }  # fmt: skip
 
@@ -128,14 +122,12 @@ def main() -> None:
                 "place": place,
                 "shots": k,
                 "seed": seed,
-                "gap": gaps and seed == args.seeds[0],
             },
         }
         for place in places
         for seed in args.seeds
         for k in shots
         for speaker in tables
-        for gaps in [k == shots[-1]]
     ]
     done = cells.run("speech", todo, args.jobs, one)
     rows, each = [], []
@@ -144,17 +136,16 @@ def main() -> None:
             of = [r for r in done if (r["fit"]["place"], r["fit"]["shots"]) == (place, k)]
             means = [[r["accuracy"][m] for r in of if m in r["accuracy"]] for m in MODELS]
             lams = [r["lam"] for r in of if r["lam"] is not None]
-            gaps = [r["gap"] for r in of if r["gap"] is not None]
             rows.append([
                 place or "clean", k, *(f"{100 * np.mean(v):.1f}" if v else "" for v in means),
-                f"{np.median(lams):.2g}" if lams else "", f"{np.mean(gaps):.3f}" if gaps else "",
+                f"{np.median(lams):.2g}" if lams else "",
             ])  # fmt: skip
             for speaker in tables:
                 own = [r["accuracy"] for r in of if r["fit"]["speaker"] == speaker]
                 values = [[a[m] for a in own if m in a] for m in MODELS]
                 each.append([place or "clean", k, speaker, *(f"{100 * np.mean(v):.1f}" if v else "" for v in values)])
     models = [m.replace("_", " ") for m in MODELS]
-    cells.table("speech", ["target", "labels a class", *models, "lambda, median", "gap, nats"], rows)
+    cells.table("speech", ["target", "labels a class", *models, "lambda, median"], rows)
     cells.table("speech-speakers", ["target", "labels a class", "speaker", *models], each)
     print(f"median seconds a fit {np.median([row['wall'] for row in done]):.2f}", file=sys.stderr)
 

@@ -18,7 +18,7 @@ from crossgraft.backbones.audio_models import samples
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.onnx_weights import onnx_tensors
 from crossgraft.domains import Domain, open_domain
-from crossgraft.domains.clips import LONGEST, RATE
+from crossgraft.domains.clips import LONGEST, RATE, decode
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.ragged import Ragged, joined, tensor
 
@@ -278,6 +278,22 @@ def test_the_four_steps_from_speakers_to_another(options: dict[str, Any], tmp_pa
     assert scored["accuracy"]["value"] >= 0
     if options.get("schedule") == "frozen":
         assert result["transfer"]["accuracy"]["value"] >= 0.8
-        assert (tmp_path / "run/report.html").read_text().count("data:image/jpeg") >= len(
-            list((tmp_path / "run/pictures").glob("*.jpg"))
-        )
+
+
+def test_the_report_shows_and_plays_the_surest_mistakes(tmp_path: Path) -> None:
+    source = manifest(tmp_path / "s", "s.csv", {"ann": 210}, each=3)
+    target = manifest(tmp_path / "t", "t.csv", {"cy": 160}, each=4)
+    table = (
+        target.read_text().replace("-0.wav,rise", "-0.wav,fall").replace("-1.wav,rise", "-1.wav,fall")
+    )  # mislabelled
+    target.write_text(table)
+    crossgraft.fit(
+        target=str(target), source=str(source), method="source_only", schedule="frozen", out=tmp_path / "run"
+    )
+    shown = json.loads((tmp_path / "run/pictures/index.json").read_text())
+    page = (tmp_path / "run/report.html").read_text()
+    assert shown
+    assert page.count("data:image/jpeg;base64,") == page.count("<audio controls") == len(shown)
+    assert "media-src data:" in page
+    heard = decode(tmp_path / "run/pictures" / shown[0]["sound"])
+    np.testing.assert_allclose(heard, decode(tmp_path / "t" / shown[0]["name"]), atol=1e-4)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crossgraft.choose import HeldOut
-from crossgraft.domains.clips import portrait
+from crossgraft.domains.clips import RATE, encode, portrait
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
@@ -41,6 +41,7 @@ PACKAGES = (
     "simplejpeg",
 )
 EXPLAINED = 4  # of these, texts whose deciding words are looked for
+HEARD = 2  # seconds of a clip that the report plays
 SHOWN = 12  # most confident mistakes that the report shows
 SOURCE_SAMPLE = 1000  # source examples from which the value of the source term is taken
 
@@ -207,6 +208,9 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np
             picture.parent.mkdir(exist_ok=True)
             picture.write_bytes(thumbnail(portrait(what) if sound else what, 160))
             own = {"file": picture.name}
+            if sound:
+                picture.with_suffix(".wav").write_bytes(encode(what[: HEARD * RATE]))
+                own["sound"] = f"{k}.wav"
         row = own | {
             "name": str(names[i]),
             "label": truth[i],

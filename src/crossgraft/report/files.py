@@ -14,6 +14,7 @@ from crossgraft.report.values import clean, number, rows
 
 # A picture is recognised by its first bytes, never by its name.
 KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+SOUND = b"RIFF"  # a wav file
 LARGEST_PICTURE = 2**20
 T = TypeVar("T")
 
@@ -30,7 +31,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Picture:
-    """A thumbnail with what was predicted for it; `data` is empty where the file cannot be shown."""
+    """A thumbnail with what was predicted for it; `data` is empty where the file cannot be shown.
+
+    sound  a wav file of what the thumbnail is the spectrogram of; empty for pictures
+    """
 
     name: str
     label: str
@@ -38,6 +42,7 @@ class Picture:
     probability: float | None
     kind: str
     data: bytes
+    sound: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ def _pictures(folder: Path, notes: list[str]) -> list[Picture]:
         if not data:
             notes.append(f"pictures/{clean(str(row.get('file')))} cannot be shown")
         name, label, predicted = (clean(str(row.get(key, ""))) for key in ("name", "label", "predicted"))
-        pictures.append(Picture(name, label, predicted, number(row.get("probability")), kind, data))
+        pictures.append(Picture(name, label, predicted, number(row.get("probability")), kind, data,
+                                _bytes(folder, row.get("sound"), SOUND)))  # fmt: skip
     return pictures
 
 
@@ -176,18 +182,25 @@ def _texts(found: list[dict[str, Any]]) -> list[ShownText]:
 
 
 def _picture(folder: Path, name: Any) -> tuple[str, bytes]:
-    """A file of the folder itself: neither a path out of it nor a link is followed."""
+    """A picture of the folder, and its type."""
+    for start, kind in KINDS.items():
+        if data := _bytes(folder, name, start):
+            return kind, data
+    return "", b""
+
+
+def _bytes(folder: Path, name: Any, start: bytes) -> bytes:
+    """A file of the folder itself that begins so: neither a path out of it nor a link is followed."""
     if not isinstance(name, str) or name != os.path.basename(name) or name in {"", ".", ".."} or "\0" in name:
-        return "", b""
+        return b""
     path = folder / name
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_PICTURE:
-            return "", b""
+            return b""
         data = path.read_bytes()
     except (OSError, ValueError):
-        return "", b""
-    kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), "")
-    return kind, data if kind else b""
+        return b""
+    return data if data.startswith(start) else b""
 
 
 def _recipe(path: Path, notes: list[str]) -> str:

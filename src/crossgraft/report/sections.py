@@ -194,8 +194,10 @@ def errors(run: RunFiles, classes: list[str]) -> dict[str, Any]:
 def picture(shown: Picture) -> dict[str, Any]:
     """A thumbnail as a data URI, with its texts."""
     source = f"data:{shown.kind};base64,{b64encode(shown.data).decode()}" if shown.data else ""
+    sound = f"data:audio/wav;base64,{b64encode(shown.sound).decode()}" if shown.sound else ""
     return {
         "source": source,
+        "sound": sound,
         "name": shown.name,
         "label": shown.label,
         "predicted": shown.predicted,
