@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crossgraft.backbones.backbone import RATE, ZERO, Backbone, Tokens
+from crossgraft.backbones.backbone import ZERO, Backbone, Tokens
 from crossgraft.backbones.groups import groups_of_encoder
-from crossgraft.backbones.published import built, model_folder, read_json
+from crossgraft.backbones.published import built, hashed, model_folder, read_json, revision
 from crossgraft.backbones.weights import file_revision, fill, read_state
+from crossgraft.domains.clips import LONGEST, RATE
 from crossgraft.errors import CrossgraftError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
 PACKAGE, FILES = "openwakeword", ("melspectrogram.onnx", "embedding_model.onnx")
-LONGEST = 60 * RATE  # samples of a clip that are read
+SAMPLES = LONGEST * RATE  # of a clip that are read
 CODE = "audio-1"  # part of every revision: what this version makes of the same files
 BLOCKS = 5  # of the speech embedding, each ended by a pooling
 AUTO_GROUPS = (
@@ -42,7 +42,7 @@ def samples(clips: Sequence[Any]) -> list[np.ndarray]:
     return [(np.clip(np.rint(x * ZERO), -ZERO, ZERO - 1) + ZERO).astype(np.uint16) for x in clips]
 
 
-TOKENS = Tokens(LONGEST, "samples", samples)
+TOKENS = Tokens(SAMPLES, "samples", samples)
 
 
 def speech_embedding() -> Backbone:
@@ -61,10 +61,10 @@ def speech_embedding() -> Backbone:
         front = [torch.from_numpy(v) for v in onnx_tensors(mel).values() if v.ndim > 1]
         frames = LogMel(front[0][:, 0], front[1][:, 0], front[2])
         layers = SpeechEmbedding().fill(onnx_tensors(embedding)).to(memory_format=torch.channels_last)
-        return SpeechClips(frames, layers, LONGEST).eval()
+        return SpeechClips(frames, layers, SAMPLES).eval()
 
-    revision = _hash(CODE, file_revision(mel), file_revision(embedding))
-    return Backbone("auto", revision, "audio", 192, build, AUTO_GROUPS, tokens=TOKENS)
+    own = hashed(CODE, file_revision(mel), file_revision(embedding))
+    return Backbone("auto", own, "audio", 192, build, AUTO_GROUPS, tokens=TOKENS)
 
 
 def mel_net() -> Backbone:
@@ -73,7 +73,7 @@ def mel_net() -> Backbone:
     def build() -> nn.Module:
         from crossgraft.backbones.speech import MelNet
 
-        return MelNet(LONGEST).eval()
+        return MelNet(SAMPLES).eval()
 
     groups = (*((f"stages.{k}", (f"stages.{k}",)) for k in range(3)), ("full", ("full",)))
     return Backbone(
@@ -92,27 +92,16 @@ def audio_model(name: str, weights: str | None) -> Backbone:
     kind, dim = config.get("model_type"), config.get("hidden_size", config.get("d_model"))
     if kind not in KINDS or not isinstance(dim, int):
         raise UsageError(f"backbone {name} is a {kind}, no encoder of audio", f"give one of {', '.join(KINDS)}")
-    own = sorted(folder.glob("*.safetensors"))
-    if weights is None and not own:
-        raise CrossgraftError(
-            f"backbone {name} has no weights in safetensors", "convert them, or give a file with --weights"
-        )
     front = folder / "preprocessor_config.json"
     normalise = bool(read_json(front, name).get("do_normalize", True)) if front.is_file() else True
-    parts = [CODE, json.dumps(config, sort_keys=True), str(normalise)]
-    if weights == "random":
-        import transformers
-
-        parts.append(f"random-{transformers.__version__}")
-    else:
-        parts += [file_revision(f) for f in (own if weights is None else [Path(weights)])]
+    own = revision(folder, name, weights, CODE, json.dumps(config, sort_keys=True), str(normalise))
 
     def build() -> nn.Module:
         return _encoder(folder, config, normalise, weights)
 
-    longest = WHISPER_SECONDS * RATE if kind == "whisper" else LONGEST
+    longest = WHISPER_SECONDS * RATE if kind == "whisper" else SAMPLES
     made = Backbone(
-        name, _hash(*parts), "audio", dim, build, AUTO_GROUPS,
+        name, own, "audio", dim, build, AUTO_GROUPS,
         tokens=Tokens(longest, "samples", samples), pretrained=weights != "random", portable=weights is None,
     )  # fmt: skip
     made.groups = groups_of_encoder(made.module)
@@ -131,7 +120,7 @@ def _encoder(folder: Path, config: dict[str, Any], normalise: bool, weights: str
     else:
         # With group normalisation over time, which such models were trained with, padding would change a clip.
         alone = config.get("feat_extract_norm", "group") == "group"
-        module = WaveEncoder(body.float(), LONGEST, normalise, alone)
+        module = WaveEncoder(body.float(), SAMPLES, normalise, alone)
     if weights not in (None, "random"):
         state = read_state(Path(str(weights)))
         wanted = module.encoder.state_dict()
@@ -151,7 +140,3 @@ def _package() -> tuple[Path, Path]:
             "the weights of --backbone auto for audio are missing", "pip install --no-deps openwakeword==0.4.0"
         )
     return mel, embedding
-
-
-def _hash(*parts: str) -> str:
-    return blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 TYPE_BITS = 24
 WORD_BIT = 1 << 28  # of the first token of each word that gets a feature
 NO_TOKEN = -1
-RATE = 16_000  # samples of a clip in a second
 ZERO = 1 << 15  # the token of a sample that is 0
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from crossgraft.backbones.weights import file_revision
 from crossgraft.errors import CrossgraftError
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -39,6 +41,28 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise CrossgraftError(f"backbone {name}: {path} is missing or damaged", "give the folder of a whole model")
     return read
+
+
+def revision(folder: Path, name: str, weights: str | None, *parts: str) -> str:
+    """Hash of the weights that a model will have, and of `parts`, what else decides its features.
+
+    Raises CrossgraftError where the folder has no safetensors and no other weights are given.
+    """
+    own = sorted(folder.glob("*.safetensors"))
+    if weights is None and not own:
+        raise CrossgraftError(
+            f"backbone {name} has no weights in safetensors", "convert them, or give a file with --weights"
+        )
+    if weights == "random":
+        import transformers
+
+        return hashed(*parts, f"random-{transformers.__version__}")
+    return hashed(*parts, *(file_revision(f) for f in (own if weights is None else [Path(weights)])))
+
+
+def hashed(*parts: str) -> str:
+    """One revision of several."""
+    return blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()
 
 
 def built(folder: Path, weights: str | None, what: str) -> Any:

@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossgraft.backbones.backbone import RATE, ZERO
+from crossgraft.backbones.backbone import ZERO
 from crossgraft.backbones.encoder import ends
+from crossgraft.domains.clips import RATE
 
 HOP, SPAN = 160, 512  # samples from frame to frame, and of one frame
 BANDS, WINDOW, STEP = 32, 76, 8  # bands of a frame; frames that one embedding sees; from one to the next

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crossgraft.backbones.backbone import Backbone, Tokens
 from crossgraft.backbones.groups import groups_of_encoder
-from crossgraft.backbones.published import built, model_folder, read_json
+from crossgraft.backbones.published import built, hashed, model_folder, read_json, revision
 from crossgraft.backbones.tokenizer import encoder_of, sentence_encoder_of
 from crossgraft.backbones.weights import file_revision, fill, read_state
 from crossgraft.errors import CrossgraftError, UsageError
@@ -50,27 +49,14 @@ def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"]
         raise CrossgraftError(f"{folder / 'config.json'} does not say how wide the model is", "give a text encoder")
     pooling, normalise = _pooling(folder, name) if kind == "text" else ("words", False)
     tokens = _tokens(folder, config, kind)
-    own = sorted(folder.glob("*.safetensors"))
-    if weights is None and not own:
-        raise CrossgraftError(
-            f"backbone {name} has no weights in safetensors", "convert them, or give a file with --weights"
-        )
-    parts = [CODE, tokens.revision, pooling, str(normalise), json.dumps(config, sort_keys=True)]
-    if weights == "random":
-        import transformers
-
-        parts.append(f"random-{transformers.__version__}")
-    else:
-        parts += [file_revision(f) for f in (own if weights is None else [Path(weights)])]
+    parts = (CODE, tokens.revision, pooling, str(normalise), json.dumps(config, sort_keys=True))
+    own = revision(folder, name, weights, *parts)
 
     def build() -> nn.Module:
         return _build(folder, config, tokens.length, pooling, normalise, weights)
 
     known = weights != "random"
-    made = Backbone(
-        name, blake2b("\n".join(parts).encode(), digest_size=20).hexdigest(), kind, dim, build, AUTO_GROUPS,
-        tokens=tokens, pretrained=known, portable=weights is None,
-    )  # fmt: skip
+    made = Backbone(name, own, kind, dim, build, AUTO_GROUPS, tokens=tokens, pretrained=known, portable=weights is None)
     if name != "auto":
         made.groups = groups_of_encoder(made.module)
     return made
@@ -140,11 +126,11 @@ def _tokens(folder: Path, config: dict[str, Any], kind: str) -> Tokens:
     own = said("sentence_bert_config.json", "max_seq_length") or said("tokenizer_config.json", "model_max_length")
     length = min(own or config.get("max_position_embeddings") or LONGEST, LONGEST)
     files = [folder / f for f in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") if (folder / f).is_file()]
-    revision = blake2b("\n".join([str(length), *map(file_revision, files)]).encode(), digest_size=20).hexdigest()
+    made_of = hashed(str(length), *map(file_revision, files))
     if kind == "sentence":
-        return Tokens(length, f"words-{revision}", sentence_encoder_of(folder, length))
+        return Tokens(length, f"words-{made_of}", sentence_encoder_of(folder, length))
     typed = int(config.get("type_vocab_size") or 0) > 1
-    return Tokens(length, revision, encoder_of(folder, length, typed))
+    return Tokens(length, made_of, encoder_of(folder, length, typed))
 
 
 def _build(

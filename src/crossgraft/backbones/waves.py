@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossgraft.backbones.backbone import RATE, ZERO
+from crossgraft.backbones.backbone import ZERO
 from crossgraft.backbones.speech import HOP, Clips
+from crossgraft.domains.clips import RATE
 
 LEAST = 400  # samples below which a convolution of these models sees nothing: the receptive field of one frame
 FFT = 400  # samples of Whisper's frames

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.backbones.backbone import RATE, Backbone, Tokens
+from crossgraft.backbones.backbone import Backbone, Tokens
+from crossgraft.domains.clips import RATE
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.features.engine import Done, bfloat16, engine_for
 from crossgraft.features.ragged import Ragged
