@@ -292,6 +292,7 @@ def test_the_report_shows_and_plays_the_surest_mistakes(tmp_path: Path) -> None:
     )
     shown = json.loads((tmp_path / "run/pictures/index.json").read_text())
     page = (tmp_path / "run/report.html").read_text()
+    assert " test clips" in page
     assert shown
     assert page.count("data:image/jpeg;base64,") == page.count("<audio controls") == len(shown)
     assert "media-src data:" in page

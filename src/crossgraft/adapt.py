@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
     settings = _settings(job, len(free), method.rate)
     check_method(job, method, sides, phases, rows, free, settings.batch_size)
     if "/" not in use:
-        say(f"{method.name}: {' ; '.join(str(o) for o, _ in phases)}")
+        turns = [(o, len(list(same))) for o, same in groupby(str(o) for o, _ in phases)]
+        say(f"{method.name}: {' ; '.join(o if n == 1 else f'{n} x ({o})' for o, n in turns)}")
     module = backbone.fresh(seed_for(seed, f"{use}/layers"))
     own = replace(backbone, build=lambda: module)
     net = Net(own, {d: s.columns for d, s in sides.items()}, len(f_s.bias), seed=seed_for(seed, f"{use}/head"))

@@ -218,8 +218,8 @@ def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
 
 
 def _small(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
-    """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces, clips
-    as coarse spectra."""
+    """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces, clips as coarse
+    spectra."""
     x = side.pixels(job.backbone)
     if isinstance(x, Ragged) and x.sound:
         return np.stack([coarse(x[np.array([i])].flat) for i in range(len(x))])

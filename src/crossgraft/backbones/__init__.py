@@ -33,10 +33,9 @@ FROM_NOTHING = {
 def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
     """The backbone of this name for the inputs of this domain.
 
-    name     auto (pictures: EfficientNet-Lite0, texts: MiniLM, audio: Google's speech embedding, of
-             installed packages; vectors: identity), cnn, cnn_bn,
-             mlp, words, identity; for pictures torchvision/NAME, or any model of timm: NAME, timm/NAME,
-             hf_hub:USER/NAME; for texts any encoder of transformers: a local folder, or USER/NAME; for
+    name     auto (pictures: EfficientNet-Lite0, texts: MiniLM, audio: Google's speech embedding, of installed packages;
+             vectors: identity), cnn, cnn_bn, mlp, words, identity; for pictures torchvision/NAME, or any model of timm:
+             NAME, timm/NAME, hf_hub:USER/NAME; for texts any encoder of transformers: a local folder, or USER/NAME; for
              audio wav2vec2, HuBERT, WavLM and Whisper in the same way
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 

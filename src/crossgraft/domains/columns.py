@@ -14,22 +14,9 @@ from jaxtyping import Float
 from crossgraft.errors import CrossgraftError, nearest
 
 INPUTS = (
-    "path",
-    "file",
-    "image",
-    "input",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "image_path",
-    "img",
-    "audio",
-    "audio_path",
-    "wav",
-    "clip",
-    "sound",
-)
+    "path", "file", "image", "input", "filename", "file_name", "filepath", "file_path", "image_path", "img",
+    "audio", "audio_path", "wav", "clip", "sound",
+)  # fmt: skip
 LABELS = ("label", "class", "target", "y", "labels", "category", "sentiment")
 SPLITS = ("split", "subset", "partition")
 SPEAKERS = ("speaker", "speaker_id", "speaker_name", "spk", "client_id")

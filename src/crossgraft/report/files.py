@@ -183,14 +183,12 @@ def _texts(found: list[dict[str, Any]]) -> list[ShownText]:
 
 def _picture(folder: Path, name: Any) -> tuple[str, bytes]:
     """A picture of the folder, and its type."""
-    for start, kind in KINDS.items():
-        if data := _bytes(folder, name, start):
-            return kind, data
-    return "", b""
+    data = _bytes(folder, name, *KINDS)
+    return next((kind for start, kind in KINDS.items() if data.startswith(start)), ""), data
 
 
-def _bytes(folder: Path, name: Any, start: bytes) -> bytes:
-    """A file of the folder itself that begins so: neither a path out of it nor a link is followed."""
+def _bytes(folder: Path, name: Any, *starts: bytes) -> bytes:
+    """A file of the folder itself that begins so or so: neither a path out of it nor a link is followed."""
     if not isinstance(name, str) or name != os.path.basename(name) or name in {"", ".", ".."} or "\0" in name:
         return b""
     path = folder / name
@@ -200,7 +198,7 @@ def _bytes(folder: Path, name: Any, start: bytes) -> bytes:
         data = path.read_bytes()
     except (OSError, ValueError):
         return b""
-    return data if data.startswith(start) else b""
+    return data if data.startswith(starts) else b""
 
 
 def _recipe(path: Path, notes: list[str]) -> str:

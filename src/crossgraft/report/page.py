@@ -32,7 +32,8 @@ def context(run: RunFiles) -> dict[str, Any]:
     result = run.result
     classes = [str(c) for c in listed(part(result, "task"), "classes")]
     tagged = part(result, "task").get("kind") == "tag"
-    things = "sentences" if tagged else "pictures" if run.pictures else "texts" if run.texts else "examples"
+    seen = "clips" if any(p.sound for p in run.pictures) else "pictures"
+    things = "sentences" if tagged else seen if run.pictures else "texts" if run.texts else "examples"
     return {
         "name": str(result.get("name") or "run"),
         "verdict": words.verdict(result, things),

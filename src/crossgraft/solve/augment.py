@@ -44,8 +44,7 @@ def augmentation_for(name: str, domain: Domain) -> Augment | None:
 
 def strong_for(weak: Augment | None, values: np.ndarray | Ragged) -> Augment:
     """The second view of FixMatch: the weak one twice and a square erased (DeVries, Taylor 2017); noise on vectors;
-    words hidden in texts; a piece
-    of a clip silent."""
+    words hidden in texts; a piece of a clip silent."""
     if isinstance(values, Ragged):
         return hidden_sound if values.sound else hidden_words
 
@@ -77,9 +76,10 @@ def hidden_sound(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B 
 
 def places(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B l"]:
     """Each clip at 0.9 to 1.1 times its speed, in white or pink noise at 5 to 30 dB, every second one in a room."""
+    from crossgraft.backbones.audio_models import samples
     from crossgraft.domains import environments as heard
 
-    rows = []
+    clips = []
     for row in tokens:
         own = row[row >= 0]
         seed = int(torch.randint(1 << 31, (1,), generator=draw))
@@ -89,8 +89,8 @@ def places(tokens: Int[Tensor, "B L"], draw: Generator) -> Int[Tensor, "B l"]:
             x = heard.speed(x, seed, 0.9 + 0.2 * faster)
             x = heard.reverb(x, seed, 0.1 + 0.5 * rt60) if room < 0.5 else x
             x = heard.noise(x, seed, 5 + 25 * snr, "pink" if pink < 0.5 else "white")
-        rows.append((np.clip(np.rint(x * ZERO), -ZERO, ZERO - 1) + ZERO).astype(np.uint16))
-    return tensor(Ragged.of(rows))
+        clips.append(x)
+    return tensor(Ragged.of(samples(clips)))
 
 
 def erased(values: Float[Tensor, "B H W C"], draw: Generator) -> Float[Tensor, "B H W C"]:

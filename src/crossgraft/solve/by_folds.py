@@ -60,10 +60,11 @@ def by_folds(
 
     first = lam if lam is not None else 1.0 if few is not None else 0.0
     both = lam is None and few is not None
-    points = (len(SOURCE_RIDGES) if ridge is None else both) + (len(LAMS) - (ridge is None)) * both
+    ridges, lams = SOURCE_RIDGES if ridge is None else (), LAMS if both else ()
+    points = len(ridges) + len(lams) - bool(ridges and lams)  # lambda 1 at the chosen ridge is solved already
     with bar("lambda and ridge by folds", points * len(folds)) as advance:
         if ridge is None:
-            ridge = min(SOURCE_RIDGES, key=lambda r: float(losses(first, r).mean()))
+            ridge = min(ridges, key=lambda r: float(losses(first, r).mean()))
         if not both:
             return first, ridge
         table = np.stack([losses(each, ridge) for each in LAMS])

@@ -90,12 +90,11 @@ class Path:
 
         The mean counts one example of an unknown label beside those that were left out (`pick.smoothed`). Lambda is
         that of the least mean, or (`even`) the nearest to 1 that is as good (`pick.nearest_to_one`); the ridge is then
-        the strongest that is as good. Simpler means that ridge alone: few
-        labels leave every lambda within a standard error of every other, so that taking the smallest would give up
-        a source that helps; whether to transfer at all is decided by comparing the models. As good means that the
-        mean of the paired differences from the best is within one standard error of those differences, which is
-        narrower than that of either mean. `lam`, `ridge` hold one of them. The chosen point's losses are exact: it is
-        refitted, and the choice made again, until it stays.
+        the strongest that is as good. Simpler means that ridge alone: few labels leave every lambda within a standard
+        error of every other, so that taking the smallest would give up a source that helps; whether to transfer at all
+        is decided by comparing the models. As good means that the mean of the paired differences from the best is
+        within one standard error of those differences, which is narrower than that of either mean. `lam`, `ridge` hold
+        one of them. The chosen point's losses are exact: it is refitted, and the choice made again, until it stays.
         """
         if rule not in RULES:
             raise UsageError(f"{rule!r} is no rule of choice", f"use {', '.join(RULES[:-1])} or {RULES[-1]}")
