@@ -32,7 +32,9 @@ def test_each_loss_is_at_the_point_that_the_other_rows_choose() -> None:
         others = found.losses[:, :, rest]
         all_means = smoothed(others, found.uniform)
         ridge = all_means.argmin(1)
-        lam = nearest_to_one(found.lams, others[np.arange(len(ridge)), ridge], all_means.min(1))
+        places = np.arange(len(ridge)), ridge
+        more = np.append(others[places], found.uniform[places][:, None], axis=1)
+        lam = nearest_to_one(found.lams, more, all_means.min(1))
         i = int(np.flatnonzero(found.lams == lam)[0])
         at = others[i]
         mean = (at.sum(1) + found.uniform[i]) / 12

@@ -30,6 +30,11 @@ def test_a_lambda_that_is_better_beyond_its_error_is_taken() -> None:
     assert even_lam([[3, 3, 3], [3, 3, 3], [2, 2, 2], [0.1, 0.1, 0.2]]) == 10.0
 
 
+def test_one_label_tells_no_lambda_from_another() -> None:
+    assert even_lam([[0.5], [0.5], [0.5], [0.1]]) == 1.0
+    assert even_lam([[0.0], [0.3], [0.6], [0.9]]) == 1.0
+
+
 def test_zero_only_where_no_lambda_above_it_is_near() -> None:
     assert even_lam([[0.1, 0.2, 0.1], [2, 2, 2.0], [3, 3, 3], [4, 4, 4]]) == 0.0
     assert even_lam([[0.10, 0.2, 0.1], [0.11, 0.1, 0.2], [3, 3, 3], [4, 4, 4]]) == 0.1

@@ -31,8 +31,9 @@ def pick(
         off = np.abs(np.log(ridges / ridge))
         mean[:, off > off.min()] = np.inf
     if lam is None and rule == "even":
-        at = mean.argmin(1)
-        lam = nearest_to_one(lams, losses[np.arange(len(at)), at], mean.min(1))
+        rows, at = np.arange(len(mean)), mean.argmin(1)
+        known_and_one_more = np.column_stack([losses[rows, at], uniform[rows, at]])
+        lam = nearest_to_one(lams, known_and_one_more, mean.min(1))
     if lam is not None:
         mean[np.abs(lams - lam) > np.abs(lams - lam).min()] = np.inf
     i, j = (int(a) for a in np.unravel_index(int(mean.argmin()), mean.shape))
@@ -48,12 +49,14 @@ def nearest_to_one(
 ) -> float:
     """The lambda above 0 nearest to 1 whose mean is within a standard error of the best's; 0 where there is none.
 
+    losses  of the examples that `mean` is of: the one whose label is unknown differs too, most with few labels
+
     The error is that of the mean paired difference. At 1 both domains weigh the same: few labels hardly tell one lambda
     from another, and both ends of the path do harm where their lead is luck.
     """
     best = int(mean.argmin())
     _, error = worse_by(losses, losses[best])
-    near = lams[(mean - mean[best] <= error) & (lams > 0)]
+    near = lams[(mean - mean[best] <= error * (1 + 1e-9)) & (lams > 0)]  # of two, the error is the mean itself
     return float(near[np.abs(np.log(near)).argmin()]) if len(near) else 0.0
 
 
