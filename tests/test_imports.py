@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
-BESIDE = ["errors", "lazy", "seeds", "progress", "tasks", "methods", "recipe"]
+BESIDE = ["errors", "lazy", "seeds", "progress", "tasks", "alignments", "transcripts", "methods", "recipe"]
 ROAD = [
     "domains",
     "asked",
@@ -27,6 +27,7 @@ ROAD = [
     "run",
     "choose",
     "tagged",
+    "transcribed",
     "proof",
     "wording",
     "record",

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+from crossgraft.alignments import BLANK
 from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.features.ragged import Ragged
 from crossgraft.methods import METHODS, Method
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import domains_of, row_of, stated
@@ -55,14 +57,19 @@ def refuse(recipe: Recipe) -> None:
 
 def check(job: Job, objective: Objective, sides: dict[str, Side], rows: Rows, groups: Sequence[str]) -> None:
     """Before anything is trained: what each term reaches, and what cannot work. Warnings go to the job."""
-    labels = {name: side.labels for name, side in sides.items()}
-    labels |= {"target": job.target.labels[rows]} if "target" in sides else {}
+    labels = {name: _shown(side.targets(np.arange(len(side.labels)))) for name, side in sides.items()}
+    labels |= {"target": _shown(job.target.targets(rows))} if "target" in sides else {}
     columns = {name: side.columns for name, side in sides.items()}
     for finding in reach(objective, columns, groups, labels, classes=job.task.classes):
         if finding.level == "error":
             raise CrossgraftError(finding.message)
         if finding.message not in job.warnings:
             job.warnings.append(finding.message)
+
+
+def _shown(labels: Rows | Ragged) -> Rows:
+    """The columns that labels show; transcripts show the blank too, which every alignment may hold."""
+    return np.append(labels.flat, BLANK) if isinstance(labels, Ragged) else labels
 
 
 def check_method(

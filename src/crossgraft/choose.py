@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -43,9 +44,9 @@ class HeldOut:
     log_probabilities: Float[np.ndarray, "n k"] | None = None
 
 
-def of(log_p: Float[np.ndarray, "n k"], side: Side, rows: Rows) -> HeldOut:
+def of(log_p: Any, side: Side, rows: Rows) -> HeldOut:
     """Held-out evidence from log-probabilities of rows."""
-    return HeldOut(side.by_example(-log_p[np.arange(len(rows)), side.labels[rows]], rows), log_p)
+    return HeldOut(side.losses(log_p, rows), None if side.truth is not None else log_p)
 
 
 def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
@@ -83,6 +84,8 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     n, k = len(job.rows), len(job.target.columns)
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
+    if job.target.truth is not None:
+        return _of_clips(job, learn, use, most, rival)
     log_p, seen = np.zeros((n, k)), np.zeros(n, dtype=bool)
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
@@ -93,6 +96,21 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
             if of(log_p, job.target, job.rows).losses[judged].mean() > rival[judged].mean():
                 return None
     return of(log_p, job.target, job.rows)
+
+
+def _of_clips(job: Job, learn: Learn, use: str, most: int, rival: Losses | None) -> HeldOut | None:
+    """The same of utterances, whose frames are as many as the model's layers make of them."""
+    assert job.target.truth is not None
+    n, counts = len(job.rows), job.target.truth.lengths[job.rows]
+    losses, seen = np.zeros(n), np.zeros(n, dtype=bool)
+    for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
+        model = learn(job.rows[np.setdiff1d(np.arange(n), held)], f"{use}/fold{i}")
+        own = judge(model, job.target, job.rows[held]).losses
+        losses[held] = own * (counts[held].sum() / len(held)) / (counts.sum() / n)  # one mean over all symbols
+        seen[held] = True
+        if rival is not None and losses[seen].mean() > rival[seen].mean():
+            return None
+    return HeldOut(losses)
 
 
 def nested(path: Path) -> Losses:
@@ -144,7 +162,7 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
 
 def too_few(job: Job) -> int | None:
     """Labels in the smallest class where they are too few to hold any out, else None."""
-    if job.target.lengths is not None:  # most sentences hold no entity of most types
+    if job.target.lengths is not None or job.target.truth is not None:  # few hold every type or symbol
         n = len(job.target.examples(job.rows))
         return n if n < FEW and job.selection != "target_val" else None
     smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())

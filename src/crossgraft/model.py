@@ -11,13 +11,16 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft import backbones, features
+from crossgraft.alignments import best_path, cross_entropy
 from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
 from crossgraft.errors import CrossgraftError
+from crossgraft.features.frames import Frames
 from crossgraft.measure.entities import span_probabilities
 from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, Tag, log_softmax, spans
+from crossgraft.transcripts import Decoder, Transcribe, timed
 
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
 FORMAT = 1
@@ -32,10 +35,9 @@ class Model:
     weight: Float[np.ndarray, "D K"]
     bias: Float[np.ndarray, " K"]
 
-    def log_probabilities(
-        self, domain: Domain, *, tent: bool = False
-    ) -> tuple[Float[np.ndarray, "N K"], list[tuple[int, str]]]:
-        """log p(y|x) for every example, and (row, reason) of those that cannot be read; their rows mean nothing.
+    def log_probabilities(self, domain: Domain, *, tent: bool = False) -> tuple[Any, list[tuple[int, str]]]:
+        """log p(y|x) for every example, (N, K), of utterances `Frames` of it, and (row, reason) of those that cannot be
+        read; their rows mean nothing.
 
         tent  adapt to each batch of the inputs before it is predicted (solve/test_time.py)
         """
@@ -52,11 +54,20 @@ class Model:
         else:  # layers of this run alone: not worth a place in the shared store
             prepared = features.pixels(domain, self.backbone)
             x = features.embed(self.backbone, prepared.values)
-        return log_softmax(x.astype(np.float64) @ self.weight + self.bias), prepared.failures
+        if isinstance(x, Frames):
+            return x.map(self._of_features), prepared.failures
+        return self._of_features(x), prepared.failures
 
-    def predict(self, domain: Domain, *, tent: bool = False) -> list[dict[str, Any]]:
+    def _of_features(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        return log_softmax(x.astype(np.float64) @ self.weight + self.bias)
+
+    def predict(self, domain: Domain, *, tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
         """One row an example, in order: name, label, probabilities by class; or name and error. Of sentences words,
-        tags, and spans with first word, one past the last, type, text and probability; of raw text also characters."""
+        tags, and spans with first word, one past the last, type, text and probability; of raw text also characters. Of
+        clips that are transcribed the text, its log-probability and each symbol of the most probable alignment with its
+        seconds; `decoding` are options of `Decoder`."""
+        if isinstance(self.task, Transcribe):
+            return self._said(domain, self.task, Decoder(self.task, **decoding))
         if isinstance(self.task, Tag):
             return self._spans(domain, self.task, tent)
         log_p, failures = self.log_probabilities(domain, tent=tent)
@@ -72,6 +83,21 @@ class Model:
             }
             for i, name in enumerate(domain.names)
         ]
+
+    def _said(self, domain: Domain, task: Transcribe, decoder: Decoder) -> list[dict[str, Any]]:
+        log_p, failures = self.log_probabilities(domain)
+        errors = dict(failures)
+        rows: list[dict[str, Any]] = []
+        for i, name in enumerate(map(str, domain.names)):
+            if i in errors:
+                rows.append({"name": name, "error": errors[i]})
+                continue
+            frames = log_p.clip(i)
+            text, symbols = decoder.text(frames), timed(task, best_path(frames), self.backbone.times)
+            own = task.symbols(text)
+            loss = cross_entropy(frames, np.array([len(frames)]), own, np.array([len(own)]))[0]
+            rows.append({"name": name, "text": text, "log_probability": -float(loss), "symbols": symbols})
+        return rows
 
     def _spans(self, domain: Domain, task: Tag, tent: bool) -> list[dict[str, Any]]:
         left, lengths = with_lengths(domain)
@@ -103,7 +129,7 @@ class Model:
             tensors |= {f"backbone.{k}": v.detach().cpu().numpy() for k, v in b.module.state_dict().items()}
         meta = {
             "format": FORMAT,
-            "task": {"kind": self.task.kind, "classes": list(self.task.classes)},
+            "task": stated(self.task),
             "backbone": {
                 "name": b.name,
                 "revision": b.revision,
@@ -144,13 +170,20 @@ class Model:
                 f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
             ) from None
         classes = tuple(map(str, meta["task"]["classes"]))
-        kinds = {kind.kind: kind for kind in (Classify, Tag)}
+        kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
+        more = {"unit": meta["task"]["unit"]} if "unit" in meta["task"] else {}
         return cls(
-            kinds[meta["task"]["kind"]](classes),
+            kinds[meta["task"]["kind"]](classes, **more),
             _backbone(spec, tensors, folder),
             weight.astype(np.float64),
             bias.astype(np.float64),
         )
+
+
+def stated(task: Classify) -> dict[str, Any]:
+    """What a run's files say of its task."""
+    more = {"unit": task.unit} if isinstance(task, Transcribe) else {}
+    return {"kind": task.kind, "classes": list(task.classes)} | more
 
 
 def _stored(values: np.ndarray) -> np.dtype[Any]:

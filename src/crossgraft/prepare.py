@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft import backbones, features
+from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
+from crossgraft.domains.domain import SEQUENCES, SOUND
 from crossgraft.domains.leaks import Leak, leaks
 from crossgraft.domains.pool import pool
 from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
@@ -21,6 +23,7 @@ from crossgraft.methods import METHODS
 from crossgraft.recipe import Recipe
 from crossgraft.side import Side
 from crossgraft.tasks import Classify, Tag
+from crossgraft.transcripts import Transcribe
 
 VALIDATION = 20  # labelled validation examples from which they give the evidence, rather than folds
 
@@ -67,13 +70,19 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)
     ]
     kind = common_kind((target_domain, *opened))
+    if recipe.task == "transcribe":
+        if kind not in SOUND:
+            raise UsageError(
+                "task transcribe needs clips with transcripts", "give tables of audio files with a column transcript"
+            )
+        kind = "utterance"
     target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
     if recipe.task == "tag" and kind != "sentence":
         raise UsageError("task tag needs tagged sentences", "give CoNLL files, or JSON lines with spans or tags")
     if recipe.task == "classify" and kind == "sentence":
         raise UsageError(f"{target_domain.name} holds tagged sentences", "leave out --task, or give --task tag")
-    if kind == "sentence":
-        _tags_can(recipe)
+    if kind in SEQUENCES:
+        _sequences_can(recipe, "tags" if kind == "sentence" else "transcripts")
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
     source_domain = pool(opened)
@@ -81,21 +90,27 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     if any(y is not None for y in target_domain.labels):
         target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
         beside = () if source_domain is None else (source_domain,)
-        agreed = classes_agree(target_domain, *beside)
+        agreed = () if kind == "utterance" else classes_agree(target_domain, *beside)
         warnings = [*target_domain.notes, *agreed, *groups_shared(target_domain, *beside)]
     else:
         target_domain = replace(target_domain, splits=np.full(len(target_domain), "unlabelled"))
         warnings = [*target_domain.notes, "the target has no labels: nothing can be tested on it"]
     if source_domain is not None:
-        classes_agree(source_domain)  # for its errors: a source has no test part to warn about
+        if kind != "utterance":
+            classes_agree(source_domain)  # for its errors: a source has no test part to warn about
         warnings += source_domain.notes
     target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
     if not target_classes:
         raise CrossgraftError(
             "neither the target nor a source has labels", "name the label column, or put the inputs into class folders"
         )
-    make = Tag if kind == "sentence" else Classify
-    task = make.union(target_classes, source_domain.classes if source_domain is not None else ())
+    more = source_domain.classes if source_domain is not None else ()
+    task: Classify
+    if kind == "utterance":
+        given_texts = [y for d in (target_domain, source_domain) if d is not None for y in d.labels if y is not None]
+        task = Transcribe.of(given_texts, recipe.symbols)
+    else:
+        task = (Tag if kind == "sentence" else Classify).union(target_classes, more)
     backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
     side = Side.of(target_domain, task, target_classes)
     # Rows that are test data only because `shots` hides their labels keep their inputs to learn from.
@@ -104,6 +119,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
         (s.features if backbone.pretrained else s.pixels)(backbone)
+        if s.truth is not None:
+            _alignable(s, backbone)
         warnings += s.notes
     test = side.domain.take(side.examples(side.rows("test")))
     learnt = side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"])))
@@ -145,15 +162,31 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
     return recipe.method
 
 
-def _tags_can(recipe: Recipe) -> None:
-    """Raises UsageError for what does not hold for tags yet."""
+def _alignable(side: Side, backbone: Backbone) -> None:
+    """Leave out clips that are too short for their transcript: no alignment says it, and its cross-entropy is
+    infinite."""
+    assert side.truth is not None
+    assert backbone.frames is not None
+    frames = backbone.frames(side.pixels(backbone).lengths)
+    needed = [frames_needed(side.truth[np.array([i])].flat) for i in range(len(frames))]
+    short = [
+        (i, f"the transcript needs {n} frames and the clip has {t}: it is too long for the clip")
+        for i, (n, t) in enumerate(zip(needed, frames.tolist(), strict=True))
+        if n > t
+    ]
+    if short:
+        side.leave_out(short)
+
+
+def _sequences_can(recipe: Recipe, what: str) -> None:
+    """Raises UsageError for what does not hold for tags or transcripts yet."""
     if recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts):
         asked = "--objective" if recipe.objective is not None else f"method {recipe.method}"
-        raise UsageError(f"{asked} does not learn tags yet", "use joint, finetune, target_only or source_only")
+        raise UsageError(f"{asked} does not learn {what} yet", "use joint, finetune, target_only or source_only")
     if recipe.selection in ("loo", "source_val") or recipe.selection.startswith("label_free"):
         raise UsageError(
-            f"selection {recipe.selection} does not hold for tags yet, whose words are not left out one by one",
-            "use cv, which leaves out sentences, or target_val",
+            f"selection {recipe.selection} does not hold for {what} yet, whose elements are not left out one by one",
+            "use cv, which leaves out whole ones, or target_val",
         )
 
 
@@ -171,7 +204,7 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
         return recipe.selection
     if len(target.examples(target.rows("val"))) >= VALIDATION:
         return "target_val"
-    if target.lengths is not None:
+    if target.lengths is not None or target.truth is not None:
         return "cv"
     rivals = recipe.baselines and recipe.guard and source is None and backbone.name != "identity"
     convex = backbone.pretrained and (recipe.schedule == "frozen" or backbone.name == "identity") and not rivals

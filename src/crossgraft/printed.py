@@ -6,6 +6,12 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+TESTED = (
+    ("accuracy", "accuracy", "McNemar"),
+    ("f1", "F1", "bootstrap over sentences"),
+    ("word_error_rate", "word error rate", "bootstrap over utterances"),
+)
+
 
 def answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
     """Print a result: one JSON object, or its lines."""
@@ -19,6 +25,8 @@ def line(row: dict[str, Any]) -> str:
     """One prediction: name, label, the most probable classes."""
     if "error" in row:
         return f"{row['name']}\terror: {row['error']}"
+    if "text" in row:
+        return f"{row['name']}\t{row['text']}"
     if "spans" in row:
         found = [f"{s['text']} [{s['type']} {s['probability']:.3f}]" for s in row["spans"]]
         return f"{row['name']}\t" + "  ".join(found)
@@ -33,6 +41,9 @@ def scores(title: str, part: dict[str, Any]) -> str:
         cells.append(f"accuracy {100 * hit['value']:5.1f} % [{100 * hit['low']:.1f}, {100 * hit['high']:.1f}]")
     if (f1 := part.get("f1")) is not None:
         cells.append(f"F1 {100 * f1['value']:5.1f} % [{100 * f1['low']:.1f}, {100 * f1['high']:.1f}]")
+    for title, key in (("word errors", "word_error_rate"), ("character errors", "character_error_rate")):
+        if (rate := part.get(key)) is not None:
+            cells.append(f"{title} {100 * rate['value']:5.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]")
     if (ce := part.get("cross_entropy")) is not None:
         cells.append(f"cross-entropy {ce['value']:.3f} nats [{ce['low']:.3f}, {ce['high']:.3f}]")
     return "   ".join([*cells, f"n = {part['n']:,}"])
@@ -59,8 +70,8 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
 def worth(result: dict[str, Any]) -> Iterable[str]:
     """The gap, paired differences, labels saved and calibration of a run, where there are any."""
     for row in result.get("paired", ()):
-        what, test = ("accuracy", "McNemar") if "accuracy" in row else ("F1", "bootstrap over sentences")
-        hit = row[what.lower()]
+        key, what, test = next(known for known in TESTED if known[0] in row)
+        hit = row[key]
         points = ", ".join(f"{100 * hit[end]:+.1f}" for end in ("low", "high"))
         said = f"{100 * hit['value']:+.1f} points of {what} [{points}], p = {hit['p_value']:.2g} ({test})"
         yield f"against {row['model'].replace('_', ' ')}: {said}"

@@ -26,6 +26,8 @@ from crossgraft.solve.fitted import Fitted, frozen_features, solve_frozen
 from crossgraft.solve.path import scaling
 from crossgraft.tagged import of_tags
 from crossgraft.tasks import Tag, log_softmax
+from crossgraft.transcribed import of_transcripts
+from crossgraft.transcripts import Transcribe
 
 GAP_ROWS = 500  # rows a domain that the gap is measured on
 MOST = 1000  # rows that the learning curve may draw from, and those that it is judged on
@@ -41,7 +43,7 @@ LogP = Float[np.ndarray, "n k"]
 
 
 def proof(
-    job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut], kept: str, log_p: Mapping[str, LogP]
+    job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut], kept: str, log_p: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Measured when every choice has been made: test labels are read here and choose nothing.
 
@@ -52,6 +54,8 @@ def proof(
     test = job.target.rows("test")
     if isinstance(job.task, Tag):
         return of_tags(job, kept, log_p)
+    if isinstance(job.task, Transcribe):
+        return of_transcripts(job, kept, log_p)
     labels = job.target.labels[test]
     tested = {name: each for name, each in log_p.items() if len(test)}
     return {

@@ -31,8 +31,13 @@ class Recipe(BaseModel):
     input: str | None = Field(None, description="column of the inputs in tables")
     label: str | None = Field(None, description="column of the labels in tables")
     split: str | None = Field(None, description="column of the splits in tables")
-    task: Literal["auto", "classify", "tag"] = Field(
-        "auto", description="tag: the files hold tagged sentences; auto: by their first lines"
+    task: Literal["auto", "classify", "tag", "transcribe"] = Field(
+        "auto",
+        description="tag: the files hold tagged sentences; transcribe: labels are what is said in clips; auto: by "
+        "their first lines, and never transcribe",
+    )
+    symbols: Literal["auto", "characters", "words"] = Field(
+        "auto", description="what transcripts are made of; auto: words where they are few and each comes often"
     )
     backbone: str = Field("auto", description="auto, cnn, mlp, words, identity, a timm model, or an encoder of texts")
     weights: str | None = Field(

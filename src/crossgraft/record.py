@@ -15,7 +15,7 @@ from crossgraft.domains.clips import RATE, encode, portrait
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
-from crossgraft.model import Model
+from crossgraft.model import Model, stated
 from crossgraft.prepare import Job
 from crossgraft.proof import proof
 from crossgraft.run import MEASURES, PREDICTIONS, RESULT, Run
@@ -23,6 +23,8 @@ from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted
 from crossgraft.tagged import tagged
 from crossgraft.tasks import Classify, Tag
+from crossgraft.transcribed import transcribed
+from crossgraft.transcripts import Transcribe
 from crossgraft.wording import deciding, shown
 
 PACKAGES = (
@@ -58,8 +60,9 @@ def record(
 ) -> None:
     """Score the models on the test part, once, and write everything down; with result.json the run is finished."""
     test = job.target.rows("test")
-    targets = job.target.labels[test]
-    task = type(job.task)(tuple(job.task.classes[c] for c in job.target.columns))
+    targets = job.target.targets(test)
+    task = job.task.over(job.target.columns)
+    groups = None if job.target.domain.groups is None else job.target.domain.groups[job.target.examples(test)]
     words = job.target.words(test)
     log_p = {name: model.log_probabilities(job.target, test) for name, model in models.items()} if len(test) else {}
     kept = models[verdict.kept]
@@ -67,7 +70,7 @@ def record(
     def score(name: str) -> dict[str, Any] | None:
         if name not in models:
             return None
-        return measured(task, log_p[name], targets, words) if len(test) else {"n": 0}
+        return measured(task, log_p[name], targets, words, groups) if len(test) else {"n": 0}
 
     columns = job.target.columns
     Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns]).save(run.folder)
@@ -80,7 +83,7 @@ def record(
     result = {
         "run": str(run.folder),
         "name": run.folder.name,
-        "task": {"kind": task.kind, "classes": list(task.classes)},
+        "task": stated(task),
         "backbone": {
             "name": job.backbone.name,
             "revision": job.backbone.revision,
@@ -145,7 +148,7 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
         side, at = sides[term.domain]
         value = None
         if term.weight and len(at):
-            value = float(-model.log_probabilities(side, at)[np.arange(len(at)), side.labels[at]].mean())
+            value = float(side.losses(model.log_probabilities(side, at), at).mean())
         rows.append({"term": term.key, "weight": term.weight, "value": value, "n": len(at)})
     return rows
 
@@ -175,9 +178,12 @@ def _path(model: Fitted) -> dict[str, Any] | None:
     return {"lams": model.path.lams, "ridges": model.path.ridges, "loo": model.path.mean, "chosen": chosen}
 
 
-def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: np.ndarray, kept: Fitted) -> None:
+def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: Any, kept: Fitted) -> None:
     if isinstance(task, Tag):
         tagged(run, job.target, task, test, log_p)
+        return
+    if isinstance(task, Transcribe):
+        transcribed(run, job.target, task, test, log_p, kept)
         return
     labels, names = task.decode(log_p), job.target.domain.names[test]
     truth = [task.classes[k] for k in job.target.labels[test]]

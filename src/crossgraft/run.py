@@ -13,7 +13,7 @@ import numpy as np
 
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.scores import measured
@@ -84,22 +84,25 @@ class Run:
             self._model = Model.load(self.folder)
         return self._model
 
-    def predict(self, inputs: Any, *, name: str = "input", tent: bool = False) -> list[dict[str, Any]]:
+    def predict(self, inputs: Any, *, name: str = "input", tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
         """One row an input, in order: name, label, and probability of each class; or name and error.
 
         inputs  a list of files, folders or texts, arrays, or anything that opens as a domain
         tent    adapt batch-normalised layers to each batch before it is predicted (Wang et al., ICLR 2021)
+        decoding  of clips that are transcribed: width, words and lines of `transcripts.Decoder`
         """
         rows: list[dict[str, Any]] = []
         for domain in _inputs(inputs, self.model.backbone.kind, name):
-            rows += self.model.predict(of_kind(domain, self.model.backbone.kind), tent=tent)
+            rows += self.model.predict(of_kind(domain, self.model.backbone.kind), tent=tent, **decoding)
         return rows
 
     def score(
         self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None
     ) -> dict[str, Any]:
         """Scores with intervals on a labelled domain; the `test` part of `fit`'s result."""
-        domain = of_kind(open_domain(what, "scored", input=input, label=label), self.model.backbone.kind)
+        kind = self.model.task.kind
+        opened = open_domain(what, "scored", input=input, label=label, task=kind if kind == "transcribe" else None)
+        domain = of_kind(opened, self.model.backbone.kind)
         if split is not None:
             domain = domain.take(domain.where(split))
         labelled = domain.take([i for i, y in enumerate(domain.labels) if y is not None])
@@ -114,7 +117,8 @@ class Run:
         tolerate(left.skipped, len(domain), str(what))
         good = np.setdiff1d(np.arange(len(side.labels)), [i for i, _ in failures])
         skipped = [{"domain": left.name, "name": s.name, "reason": s.reason} for s in left.skipped]
-        return {**measured(task, log_p[good], side.labels[good], side.lengths), "skipped": skipped}
+        groups = None if side.domain.groups is None else side.domain.groups[side.examples(good)]
+        return {**measured(task, log_p[good], side.targets(good), side.lengths, groups), "skipped": skipped}
 
     def report(self) -> Path:
         """(Re)write report.html from the files of the folder."""
@@ -187,10 +191,10 @@ def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
     def together() -> Domain:
         if kind in ("text", "sentence"):
             return text_domain(loose, name, names=[text[:NAMED_BY] for text in loose])
-        return example_files([Path(file) for file in loose], name, CLIPS if kind == "audio" else PICTURES)
+        return example_files([Path(file) for file in loose], name, CLIPS if kind in SOUND else PICTURES)
 
     for what in inputs:
-        is_file = kind in ("image", "audio") and isinstance(what, (str, Path)) and Path(what).is_file()
+        is_file = kind in ("image", *SOUND) and isinstance(what, (str, Path)) and Path(what).is_file()
         picture = is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}
         if picture or (kind in ("text", "sentence") and isinstance(what, str) and is_a_text(what)):
             loose.append(what)

@@ -11,12 +11,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft import features
+from crossgraft.alignments import cross_entropy
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.splits import tolerate
+from crossgraft.errors import CrossgraftError
 from crossgraft.features.ragged import Ragged
 from crossgraft.seeds import rng
 from crossgraft.tasks import MISSING, Classify
+from crossgraft.transcripts import Transcribe
 
 ENOUGH = 500  # examples of which a tenth can be held out
 
@@ -34,6 +37,7 @@ class Side:
     notes    what is worth saying about how they were read
     free     whether the input of each example may be learned from without its label, bool
     lengths  words of each sentence; None where examples are rows
+    truth    of utterances: columns of each transcript's symbols, none where it is missing; labels are 0 or missing then
     """
 
     domain: Domain
@@ -43,10 +47,14 @@ class Side:
     notes: list[str] = field(default_factory=list)
     free: np.ndarray | None = None
     lengths: Int[np.ndarray, " S"] | None = None
+    truth: Ragged | None = None
 
     @classmethod
     def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
-        """A domain whose labels are among `classes`, as columns of the task's head."""
+        """A domain whose labels are among `classes`, as columns of the task's head; of utterances all domains see the
+        whole head, whatever has been said in each."""
+        if isinstance(task, Transcribe):
+            return cls._of_utterances(domain, task)
         own = type(task)(tuple(classes))
         if domain.kind != "sentence":
             return cls(domain, task.columns(classes), own.encode(domain.labels))
@@ -55,6 +63,17 @@ class Side:
         tolerate(domain.skipped, total, domain.name)
         tags = [t for y, n in zip(domain.labels, lengths, strict=True) for t in (y or [None] * n)]
         return cls(domain, task.columns(classes), own.encode(tags), lengths=lengths)
+
+    @classmethod
+    def _of_utterances(cls, domain: Domain, task: Transcribe) -> Side:
+        rows = []
+        for name, text in zip(domain.names, domain.labels, strict=True):
+            try:
+                rows.append(task.symbols(text or ""))
+            except CrossgraftError as wrong:
+                raise CrossgraftError(f"{domain.name}, {name}: {wrong.what}", wrong.remedy) from None
+        labels = np.array([MISSING if y is None else 0 for y in domain.labels], dtype=np.int64)
+        return cls(domain, np.arange(len(task.classes)), labels, truth=Ragged.of(rows))
 
     def over(self, columns: Int[np.ndarray, " k"]) -> Side:
         """The same inputs, read once for both, with the softmax over other columns and without labels."""
@@ -87,6 +106,19 @@ class Side:
         """The examples whose inputs may be learned from without their labels."""
         return np.flatnonzero(np.isin(self.domain.splits, ("train", "unlabelled")) if self.free is None else self.free)
 
+    def targets(self, rows: Rows) -> Int[np.ndarray, " n"] | Ragged:
+        """Columns of the labels of some rows, or of the symbols of their transcripts."""
+        return self.labels[rows] if self.truth is None else self.truth[rows]
+
+    def losses(self, log_p: Any, rows: Rows) -> Float[np.ndarray, " m"]:
+        """-log p(label) of some rows, nats, one an example; their mean is that over labelled elements: rows, words, or
+        symbols of transcripts. log_p: (n, k), of utterances `Frames` of it."""
+        if self.truth is None:
+            return self.by_example(-log_p[np.arange(len(rows)), self.labels[rows]], rows)
+        own = self.truth[rows]
+        found = cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths)
+        return found * (len(rows) / max(int(own.lengths.sum()), 1))
+
     def by_example(self, losses: Float[np.ndarray, " n"], rows: Rows) -> Float[np.ndarray, " m"]:
         """Losses of rows as one an example, of the same mean: words of a sentence are not independent."""
         if (words := self.words(rows)) is None:
@@ -108,8 +140,11 @@ class Side:
         return self.folds(rows, seed, f"{use}/held", most=10)[0] if enough else np.arange(0)
 
     def batches(self, backbone: Backbone, rows: Rows) -> tuple[Any, Int[np.ndarray, " n"] | Ragged]:
-        """Inputs and labels of some rows as the gradient loop reads them; of sentences one row of labels a sentence."""
+        """Inputs and labels of some rows as the gradient loop reads them; of sentences and utterances one
+        row of labels each."""
         values = self.pixels(backbone)[self.examples(rows)]
+        if self.truth is not None:
+            return values, self.truth[rows]
         if (words := self.words(rows)) is None:
             return values, self.labels[rows]
         return values, Ragged(self.labels[rows], np.cumsum(words))
@@ -119,10 +154,9 @@ class Side:
         once."""
         return self._reading(("pixels", backbone.preprocess or backbone.tokens), backbone)
 
-    def features(self, backbone: Backbone) -> Float[np.ndarray, "N D"]:
-        """Features of a backbone, one a row, float32; computed once."""
-        found: np.ndarray = self._reading(("features", backbone.revision), backbone)
-        return found
+    def features(self, backbone: Backbone) -> Any:
+        """Features of a backbone, one a row, float32 (N, D), of utterances `Frames`; computed once."""
+        return self._reading(("features", backbone.revision), backbone)
 
     def _reading(self, key: tuple[str, object], backbone: Backbone) -> Any:
         if key not in self.kept:
@@ -131,16 +165,23 @@ class Side:
             values = prepared.values
             self.notes += [note for note in prepared.notes if note not in self.notes]
             if prepared.failures:  # found once: what is left reads without failures from here on
-                total = len(self.domain)
-                good = np.setdiff1d(np.arange(total), [i for i, _ in prepared.failures])
-                self.domain = self.domain.without(prepared.failures)
-                tolerate(self.domain.skipped, total, self.domain.name)
-                self.labels, values = self.labels[good], values[good]
-                self.__dict__.pop("owner", None)
-                self.free = None if self.free is None else self.free[good]
-                self.kept = {k: v[good] for k, v in self.kept.items()}
+                self.kept[key] = values
+                self.leave_out(prepared.failures)
+                return self.kept[key]
             self.kept[key] = values
         return self.kept[key]
+
+    def leave_out(self, bad: Sequence[tuple[int, str]]) -> None:
+        """Go on without some examples, (row, reason); raises where they are too many."""
+        total = len(self.domain)
+        good = np.setdiff1d(np.arange(total), [i for i, _ in bad])
+        self.domain = self.domain.without(bad)
+        tolerate(self.domain.skipped, total, self.domain.name)
+        self.labels = self.labels[good]
+        self.truth = None if self.truth is None else self.truth[good]
+        self.__dict__.pop("owner", None)
+        self.free = None if self.free is None else self.free[good]
+        self.kept = {k: v[good] for k, v in self.kept.items()}
 
 
 def with_lengths(domain: Domain) -> tuple[Domain, Int[np.ndarray, " S"]]:

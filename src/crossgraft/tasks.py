@@ -7,7 +7,7 @@ classes. Equal class sets share the whole head, overlapping ones the common colu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -49,6 +49,10 @@ class Classify:
     def columns(self, classes: Sequence[str]) -> Int[np.ndarray, " k"]:
         """The columns of the head that a domain with these classes sees."""
         return self.encode(list(classes))
+
+    def over(self, columns: Int[np.ndarray, " k"]) -> Self:
+        """The same task over some of its columns."""
+        return replace(self, classes=tuple(self.classes[c] for c in columns))
 
     def cross_entropy(
         self, log_probabilities: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"]

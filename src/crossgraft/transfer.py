@@ -75,13 +75,13 @@ class Steps:
             lam = 0.0 if self.job.method == "finetune" else recipe.lam if isinstance(recipe.lam, float) else None
             ridge = None if recipe.ridge == "auto" else recipe.ridge
             self.solved[key] = solve_frozen(
-                f_s.backbone, target, self.job.rows, source, n_columns, recipe.seed, lam=lam, ridge=ridge
+                f_s.backbone, target, self.job.rows, source, n_columns, recipe.seed, lam=lam, ridge=ridge, start=f_s
             )
         solved = self.solved[key]
         if len(rows) < len(self.job.rows):
             solved = solve_frozen(
                 f_s.backbone, target, rows, source, n_columns, recipe.seed,
-                lam=solved.lam or 0.0, ridge=solved.ridge, judged=False,
+                lam=solved.lam or 0.0, ridge=solved.ridge, judged=False, start=f_s,
             )  # fmt: skip
         if schedule == "full":  # from the source's head, not from the solved one
             return replace(solved, weight=f_s.weight, bias=f_s.bias)

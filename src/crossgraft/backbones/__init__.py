@@ -8,14 +8,15 @@ from typing import Literal
 import numpy as np
 
 from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.errors import UsageError
 
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "rebuild"]
 
 OWN = {
-    "auto": ("image", "vector", "text", "sentence", "audio"),
-    "cnn": ("image", "audio"),
+    "auto": ("image", "vector", "text", "sentence", "audio", "utterance"),
+    "cnn": ("image", "audio", "utterance"),
+    "rnn": ("audio", "utterance"),
     "cnn_bn": ("image",),
     "mlp": ("vector",),
     "identity": ("vector",),
@@ -27,6 +28,7 @@ FROM_NOTHING = {
     "sentence": "words",
     "vector": "mlp",
     "audio": "cnn",
+    "utterance": "rnn",
 }  # what learns where nothing is transferred
 
 
@@ -34,9 +36,9 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
     """The backbone of this name for the inputs of this domain.
 
     name     auto (pictures: EfficientNet-Lite0, texts: MiniLM, audio: Google's speech embedding, of installed packages;
-             vectors: identity), cnn, cnn_bn, mlp, words, identity; for pictures torchvision/NAME, or any model of timm:
-             NAME, timm/NAME, hf_hub:USER/NAME; for texts any encoder of transformers: a local folder, or USER/NAME; for
-             audio wav2vec2, HuBERT, WavLM and Whisper in the same way
+             vectors: identity), cnn, cnn_bn, rnn, mlp, words, identity; for pictures torchvision/NAME, or any model of
+             timm: NAME, timm/NAME, hf_hub:USER/NAME; for texts any encoder of transformers: a local folder, or
+             USER/NAME; for audio wav2vec2, HuBERT, WavLM and Whisper in the same way
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 
     Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights
@@ -51,8 +53,8 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
         name = "identity" if domain.kind == "vector" else "auto"
     if domain.kind in ("text", "sentence"):
         return _of_texts(name, weights, domain.kind)
-    if domain.kind == "audio":
-        return _of_audio(name, weights)
+    if domain.kind in SOUND:
+        return _of_audio(name, weights, domain.kind)
     if name == "auto":
         from crossgraft.backbones.packaged import efficientnet_lite0
 
@@ -77,10 +79,10 @@ def rebuild(
         published = name not in ("auto", "words")
         found = _of_texts(name, "random" if published and state is not None else None, kind)
         return found if state is None else with_state(found, state, None)
-    if kind == "audio":
+    if kind in SOUND:
         from crossgraft.backbones.weights import with_state
 
-        found = _of_audio(name, None if name in OWN or state is None else "random")
+        found = _of_audio(name, None if name in OWN or state is None else "random", kind)
         return found if state is None else with_state(found, state, None)
     if name == "auto" and state is None:
         from crossgraft.backbones.packaged import efficientnet_lite0
@@ -108,11 +110,13 @@ def _of_texts(name: str, weights: str | None, kind: str) -> Backbone:
     return text_models.words(of) if name == "words" else text_models.text_model(name, weights, of)
 
 
-def _of_audio(name: str, weights: str | None) -> Backbone:
+def _of_audio(name: str, weights: str | None, kind: str) -> Backbone:
     from crossgraft.backbones import audio_models
 
-    own = {"auto": audio_models.speech_embedding, "cnn": audio_models.mel_net}
-    return own[name]() if name in own else audio_models.audio_model(name, weights)
+    of: Literal["audio", "utterance"] = "utterance" if kind == "utterance" else "audio"
+    if name == "auto":
+        return audio_models.speech_embedding(of)
+    return audio_models.mel_net(name, of) if name in OWN else audio_models.audio_model(name, weights, of)
 
 
 def _published(name: str, weights: str | None) -> Backbone:

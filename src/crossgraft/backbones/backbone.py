@@ -67,7 +67,7 @@ class SourceHead:
 @dataclass(eq=False)
 class Backbone:
     """Layers that turn inputs into features (N, D), with what is needed to name and repeat them; of sentences into one
-    feature a word, (W, D).
+    feature a word, (W, D), of utterances into one a frame, (F, D).
 
     name        how it was asked for, and how a run finds it again
     revision    hash of the weights (and of the code's version where they are not enough)
@@ -78,11 +78,13 @@ class Backbone:
     groups      layer groups from input to output: (name, prefixes of parameter names); every parameter in exactly one
     pretrained  False for a network that must first learn (on the source, or from nothing)
     portable    True where the name alone finds the weights again on another machine (package or hub)
+    frames      of utterances: how many frames clips of so many samples have, for arrays of integers
+    times       and seconds: the middle of the first frame, and from one to the next
     """
 
     name: str
     revision: str
-    kind: Literal["image", "vector", "text", "sentence", "audio"]
+    kind: Literal["image", "vector", "text", "sentence", "audio", "utterance"]
     dim: int
     build: Callable[[], nn.Module]
     groups: tuple[tuple[str, tuple[str, ...]], ...]
@@ -91,6 +93,8 @@ class Backbone:
     pretrained: bool = True
     portable: bool = True
     source_head: Callable[[], SourceHead] | None = field(default=None, repr=False)
+    frames: Callable[[Any], Any] | None = field(default=None, repr=False)
+    times: tuple[float, float] = (0.0, 0.0)
 
     @cached_property
     def module(self) -> nn.Module:

@@ -7,7 +7,7 @@ like too, so batches, joining and the feature store are theirs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from torch.nn import functional as F
 
 from crossgraft.backbones.backbone import ZERO
 from crossgraft.backbones.encoder import ends
+from crossgraft.backbones.framing import CONTEXT, HOP, SPAN, embedding_frames
 from crossgraft.domains.clips import RATE
 
-HOP, SPAN = 160, 512  # samples from frame to frame, and of one frame
-BANDS, WINDOW, STEP = 32, 76, 8  # bands of a frame; frames that one embedding sees; from one to the next
-CONTEXT = 9600  # samples of silence before and after a clip; see SpeechClips
+BANDS = 32  # of a frame
 FLOOR, RANGE = 1e-10, 80.0  # of the power; decibels below a clip's loudest
 AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 24}  # samples that go through the layers together
 
@@ -31,26 +30,48 @@ class Clips(nn.Module):
 
     longest  samples of a clip that are read, the first ones
     alone    whether only clips of the same length go together, so that no layer sees padding
+    whole    give the frames of all clips, (F, D), one clip after the other, and pool none of them
     """
 
-    def __init__(self, longest: int, alone: bool = False) -> None:
+    def __init__(self, longest: int, alone: bool = False, whole: bool = False) -> None:
         super().__init__()
-        self.longest, self.alone = longest, alone
+        self.longest, self.alone, self.whole = longest, alone, whole
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
-        """Features of rows of samples."""
+        """Features of rows of samples; of their frames where `whole`."""
         tokens = tokens[:, : self.longest]
         lengths = ends(tokens)
-        parts, order = [], []
+        parts: list[Tensor] = []
+        order = []
         for at in _alike(lengths, self.alone):
             own = tokens[at, : max(int(lengths[at[0]]), 1)]
-            parts.append(self.pooled(torch.where(own >= 0, own - ZERO, 0).float(), lengths[at]))
+            vectors, counts = self.vectors(torch.where(own >= 0, own - ZERO, 0).float(), lengths[at])
+            parts += [v[:n] for v, n in zip(vectors, counts, strict=True)] if self.whole else [
+                self.pooled(vectors, counts)
+            ]  # fmt: skip
             order.append(at)
-        return torch.cat(parts)[torch.argsort(torch.cat(order))]
+        place = torch.argsort(torch.cat(order))
+        return torch.cat([parts[i] for i in place.tolist()]) if self.whole else torch.cat(parts)[place]
 
-    def pooled(self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
-        """Features of clips of like length, in units of 16-bit samples; 0 behind their ends."""
+    def frames(self, tokens: Int[Tensor, "B L"]) -> Int[Tensor, " B"]:
+        """How many frames rows of samples have."""
+        counts: Tensor = self.count(ends(tokens[:, : self.longest]))
+        return counts
+
+    def count(self, lengths: Any) -> Any:
+        """How many frames clips of so many samples have; an array or a tensor of integers."""
         raise NotImplementedError
+
+    def vectors(
+        self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]
+    ) -> tuple[Float[Tensor, "g T D"], Int[Tensor, " g"]]:
+        """Frames of clips of like length, in units of 16-bit samples and 0 behind their ends; and how many are each
+        clip's own."""
+        raise NotImplementedError
+
+    def pooled(self, vectors: Float[Tensor, "g T D"], counts: Int[Tensor, " g"]) -> Float[Tensor, "g E"]:
+        """One feature a clip."""
+        return moments(vectors, counts)
 
 
 class SpeechClips(Clips):
@@ -61,15 +82,20 @@ class SpeechClips(Clips):
     would be one vector, which depends on where in the window it lies.
     """
 
-    def __init__(self, mel: LogMel, embedding: SpeechEmbedding, longest: int) -> None:
-        super().__init__(longest)
+    def __init__(self, mel: LogMel, embedding: SpeechEmbedding, longest: int, whole: bool = False) -> None:
+        super().__init__(longest, whole=whole)
         self.mel, self.embedding = mel, embedding
 
-    def pooled(self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]) -> Float[Tensor, "g 192"]:
-        """Mean and standard deviation over the vectors of each clip."""
+    def count(self, lengths: Any) -> Any:
+        """Vectors of a clip with its silence."""
+        return embedding_frames(lengths)
+
+    def vectors(
+        self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]
+    ) -> tuple[Float[Tensor, "g T 96"], Int[Tensor, " g"]]:
+        """The package's vectors."""
         frames = (lengths + 2 * CONTEXT - SPAN) // HOP + 1
-        vectors = self.embedding(self.mel(F.pad(samples, (CONTEXT, CONTEXT)), frames))
-        return moments(vectors, (frames - WINDOW) // STEP + 1)
+        return self.embedding(self.mel(F.pad(samples, (CONTEXT, CONTEXT)), frames)), self.count(lengths)
 
 
 class LogMel(nn.Module):
@@ -95,7 +121,7 @@ class LogMel(nn.Module):
             power = (cut @ self.waves).square()
             half = power.shape[2] // 2
             decibels = 10 * ((power[..., :half] + power[..., half:]) @ self.mel).clamp(min=FLOOR).log10()
-            top = decibels.amax(2).masked_fill(~_within(decibels, frames), -torch.inf).amax(1)
+            top = decibels.amax(2).masked_fill(~within(decibels, frames), -torch.inf).amax(1)
             return torch.maximum(decibels, top[:, None, None] - RANGE) / 10 + 2
 
 
@@ -165,38 +191,6 @@ class SpeechEmbedding(nn.Module):
         return self
 
 
-class MelNet(Clips):
-    """A small convolutional network on log-mel frames, to train from nothing: three convolutions, then the mean and the
-    spread over time and a full layer, (B, 128)."""
-
-    def __init__(self, longest: int, bands: int = 40, dim: int = 128) -> None:
-        super().__init__(longest)
-        self.mel = LogMel(*filters(bands))
-        widths = (1, 16, 32, 64)
-        self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
-        self.full = nn.Linear(2 * widths[-1] * (bands // 8), dim)
-        for layer in [*self.stages, self.full]:
-            assert isinstance(layer, (nn.Conv2d, nn.Linear))
-            assert layer.bias is not None
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-
-    def pooled(self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
-        """Features of clips of like length; loudness is taken away, the mean of a clip's frames is 0."""
-        frames = (lengths - 1) // HOP + 1  # a frame for each hop that has begun
-        x = self.mel(F.pad(samples, (0, SPAN)), frames)
-        mask = _within(x, frames)[..., None].to(x.dtype)
-        x = (x - (x * mask).sum((1, 2), keepdim=True) / (mask.sum(1, keepdim=True) * x.shape[2]).clamp(min=1)) * mask
-        x = x[:, None]
-        for stage in self.stages:
-            x = (
-                F.relu(stage(x)) * _within(x[:, 0], frames)[:, None, :, None]
-            )  # 0 behind the end, which pooling passes by
-            x, frames = F.max_pool2d(x, 2, ceil_mode=True), (frames + 1) // 2
-        out: Tensor = F.relu(self.full(moments(x.transpose(1, 2).flatten(2), frames)))
-        return out
-
-
 def filters(bands: int) -> tuple[Tensor, Tensor, Tensor]:
     """Hann-windowed cosines and sines (257, 512), for samples of 16 bits, and triangles on the mel scale (257, bands),
     from 60 Hz to 7.6 kHz (Davis and Mermelstein 1980)."""
@@ -213,14 +207,14 @@ def filters(bands: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def moments(vectors: Float[Tensor, "B T D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B E"]:
     """Mean and standard deviation over the first `counts` vectors of each row, (B, 2 D)."""
-    mask = _within(vectors, counts)[..., None].to(vectors.dtype)
+    mask = within(vectors, counts)[..., None].to(vectors.dtype)
     n = mask.sum(1).clamp(min=1)
     mean = (vectors * mask).sum(1) / n
     variance = ((vectors - mean[:, None]) * mask).square().sum(1) / n
     return torch.cat([mean, (variance + 1e-6).sqrt()], 1)  # away from 0, where a square root has no gradient
 
 
-def _within(rows: Tensor, counts: Int[Tensor, " B"]) -> Tensor:
+def within(rows: Tensor, counts: Int[Tensor, " B"]) -> Tensor:
     """Which of the places of axis 1 are each row's own, (B, T) bool."""
     return torch.arange(rows.shape[1], device=rows.device) < counts[:, None]
 

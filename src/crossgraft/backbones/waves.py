@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossgraft.backbones.backbone import ZERO
-from crossgraft.backbones.speech import HOP, Clips
+from crossgraft.backbones.framing import HOP, wave_frames, whisper_frames
+from crossgraft.backbones.speech import Clips
 from crossgraft.domains.clips import RATE
 
 LEAST = 400  # samples below which a convolution of these models sees nothing: the receptive field of one frame
@@ -23,12 +24,18 @@ class WaveEncoder(Clips):
     normalise  whether each clip comes with mean 0 and variance 1, as the model was trained
     """
 
-    def __init__(self, encoder: nn.Module, longest: int, normalise: bool, alone: bool) -> None:
-        super().__init__(longest, alone)
+    def __init__(self, encoder: nn.Module, longest: int, normalise: bool, alone: bool, whole: bool = False) -> None:
+        super().__init__(longest, alone, whole)
         self.encoder, self.normalise = encoder, normalise
 
-    def pooled(self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
-        """Features of clips of like length."""
+    def count(self, lengths: Any) -> Any:
+        """Frames of the convolutions, at least one."""
+        return wave_frames(lengths, self.encoder.config.to_dict()).clamp(min=1)  # type: ignore[union-attr, operator]
+
+    def vectors(
+        self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]
+    ) -> tuple[Float[Tensor, "g T D"], Int[Tensor, " g"]]:
+        """The last layer."""
         mask = torch.arange(samples.shape[1], device=samples.device) < lengths[:, None]
         x, n = samples / ZERO, lengths[:, None].clamp(min=1)
         if self.normalise:
@@ -38,15 +45,18 @@ class WaveEncoder(Clips):
             x, mask = F.pad(x, (0, short)), F.pad(mask, (0, short))
         encoder: Any = self.encoder
         hidden = encoder(x, attention_mask=None if self.alone else mask.long()).last_hidden_state.float()
-        frames = encoder._get_feat_extract_output_lengths(lengths).clamp(min=1)
-        return mean_of(hidden, frames)
+        return hidden, self.count(lengths)
+
+    def pooled(self, vectors: Float[Tensor, "g T D"], counts: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
+        """The mean over a clip's own frames."""
+        return mean_of(vectors, counts)
 
 
 class WhisperClips(Clips):
     """Whisper's encoder over 30 seconds, as it was trained: the mean of the last layer over a clip's own frames."""
 
-    def __init__(self, encoder: nn.Module, bands: int, longest: int) -> None:
-        super().__init__(longest)
+    def __init__(self, encoder: nn.Module, bands: int, longest: int, whole: bool = False) -> None:
+        super().__init__(longest, whole=whole)
         from transformers.audio_utils import mel_filter_bank
 
         self.encoder = encoder
@@ -54,8 +64,18 @@ class WhisperClips(Clips):
         self.mel: Tensor
         self.register_buffer("mel", torch.as_tensor(table, dtype=torch.float32), persistent=False)
 
-    def pooled(self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
-        """Features of clips of like length."""
+    def count(self, lengths: Any) -> Any:
+        """Frames that a clip fills, at least one."""
+        return whisper_frames(lengths).clamp(min=1)
+
+    def pooled(self, vectors: Float[Tensor, "g T D"], counts: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
+        """The mean over a clip's own frames."""
+        return mean_of(vectors, counts)
+
+    def vectors(
+        self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]
+    ) -> tuple[Float[Tensor, "g T D"], Int[Tensor, " g"]]:
+        """The last layer."""
         encoder: Any = self.encoder
         frames = 2 * int(encoder.config.max_source_positions)
         x = F.pad(samples / ZERO, (0, frames * HOP))[:, : frames * HOP]
@@ -64,7 +84,7 @@ class WhisperClips(Clips):
         log = (self.mel.T @ power).clamp(min=1e-10).log10()
         log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8)
         hidden = encoder((log + 4) / 4).last_hidden_state.float()
-        return mean_of(hidden, (lengths // (2 * HOP)).clamp(1, frames // 2))
+        return hidden, self.count(lengths)
 
 
 def mean_of(hidden: Float[Tensor, "g T D"], frames: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:

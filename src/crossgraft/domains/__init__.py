@@ -35,7 +35,8 @@ def open_domain(
             `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label); "mnist5000" or
             "sklearn-digits"; a name that the `datasets` library knows; a path of audio and
             `?env=noise:10dB`, heard in another environment (`domains/environments.py`)
-    task    tag: files hold tagged sentences; classify: they do not; else their first lines say it
+    task    tag: files hold tagged sentences; transcribe: clips with transcripts; classify: neither; else their first
+            lines say it
     input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
@@ -97,7 +98,7 @@ def _open_path(
 
         return in_environment(_open_path(bare, name, input, label, split, task), place)
     path = Path(text).expanduser()
-    if path.exists() and task != "classify":
+    if path.exists() and task not in ("classify", "transcribe"):
         from crossgraft.domains.conll import holds_tags, tagged_domain
 
         if task == "tag" or holds_tags(path):
@@ -108,7 +109,7 @@ def _open_path(
 
         return text_folder(path, name) if holds_texts(path) else folder_domain(path, name)
     if os.path.isfile(path):
-        return _open_file(path, name, input, label, split)
+        return _open_file(path, name, input, label, split, task)
     from crossgraft.domains.packaged import PACKAGED
 
     if text in PACKAGED:
@@ -124,12 +125,15 @@ def _open_path(
     return named_domain(text, name, input=input, label=label, split=split, hint=hint.rstrip("?"))
 
 
-def _open_file(path: Path, name: str, input: str | None, label: str | None, split: str | None) -> Domain:
+def _open_file(
+    path: Path, name: str, input: str | None, label: str | None, split: str | None, task: str | None
+) -> Domain:
     suffix = path.suffix.lower()
     if suffix in TABLES:
         from crossgraft.domains.tables import table_domain
 
-        return table_domain(path, name, input=input, label=label, split=split)
+        transcripts = task == "transcribe"
+        return table_domain(path, name, input=input, label=label, split=split, transcripts=transcripts)
     from crossgraft.domains import files, folders
     from crossgraft.domains.sorts import by_name
 

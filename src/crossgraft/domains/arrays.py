@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from crossgraft.domains.digest import array_digest
-from crossgraft.domains.domain import Domain, Kind
+from crossgraft.domains.domain import SOUND, Domain, Kind
 from crossgraft.domains.labels import labels, splits, unique_names
 from crossgraft.domains.pictures import from_array, white_of
 from crossgraft.domains.sentences import as_sentences
 from crossgraft.domains.texts import is_texts, text_domain
 from crossgraft.errors import CrossgraftError, Skipped
+from crossgraft.transcripts import tidy
 
 
 def array_domain(
@@ -62,15 +63,28 @@ def array_domain(
     return Domain(name, "image", values, text, called, parts, reader, array_digest, skipped, notes + said)
 
 
-KINDS = {"image": "pictures", "vector": "vectors", "text": "texts", "sentence": "tagged sentences", "audio": "audio"}
+KINDS = {
+    "image": "pictures",
+    "vector": "vectors",
+    "text": "texts",
+    "sentence": "tagged sentences",
+    "audio": "audio",
+    "utterance": "audio",
+}
 
 
 def common_kind(domains: Sequence[Domain]) -> Kind:
     """The kind that domains are read as together: pictures where one holds them, since vectors may be pictures, and
     sentences where one is tagged."""
     kinds = {d.kind for d in domains}
-    order: tuple[Kind, ...] = ("image", "sentence", "text", "audio", "vector")
+    order: tuple[Kind, ...] = ("image", "sentence", "text", "audio", "utterance", "vector")
     return next(kind for kind in order if kind in kinds)
+
+
+def as_utterances(domain: Domain) -> Domain:
+    """Labelled clips as clips with transcripts, the labels being what is said; a blank one is missing."""
+    said = np.array([None if y is None else tidy(str(y)) for y in domain.labels], dtype=object)
+    return replace(domain, kind="utterance", labels=said)
 
 
 def of_kind(domain: Domain, kind: Kind) -> Domain:
@@ -83,7 +97,9 @@ def of_kind(domain: Domain, kind: Kind) -> Domain:
         return domain
     if (domain.kind, kind) == ("text", "sentence"):
         return as_sentences(domain)
-    if {"text", "sentence", "audio"} & {domain.kind, kind}:
+    if (domain.kind, kind) == ("audio", "utterance"):
+        return as_utterances(domain)
+    if {"text", "sentence", *SOUND} & {domain.kind, kind}:
         held, needed = (KINDS[k] for k in (domain.kind, kind))
         raise CrossgraftError(f"{domain.name} holds {held} where {needed} are needed", "give domains of one kind")
     if kind == "vector":

@@ -18,6 +18,7 @@ INPUTS = (
     "audio", "audio_path", "wav", "clip", "sound",
 )  # fmt: skip
 LABELS = ("label", "class", "target", "y", "labels", "category", "sentiment")
+TRANSCRIPTS = ("transcript", "transcription", "text", "sentence", "utterance", "words", "label")  # of audio
 SPLITS = ("split", "subset", "partition")
 SPEAKERS = ("speaker", "speaker_id", "speaker_name", "spk", "client_id")
 TEXTS = (

@@ -11,7 +11,9 @@ import numpy as np
 from crossgraft.errors import Skipped
 from crossgraft.tasks import natural_order, spans, tags_of
 
-Kind = Literal["image", "vector", "text", "sentence", "audio"]
+Kind = Literal["image", "vector", "text", "sentence", "audio", "utterance"]
+SEQUENCES: tuple[Kind, ...] = ("sentence", "utterance")  # kinds whose labels are sequences
+SOUND: tuple[Kind, ...] = ("audio", "utterance")  # kinds that are clips
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
@@ -29,7 +31,8 @@ class Domain:
 
     name    what messages and the report call it
     kind    "image": `read(i)` gives uint8 (H, W, 3) in RGB; "vector": float32 (D,); "text": a str, or a pair of them;
-            "sentence": its words, a tuple of str; "audio": float32 (samples,) at 16 kHz
+            "sentence": its words, a tuple of str; "audio": float32 (samples,) at 16 kHz;
+            "utterance": the same, labelled with what is said
     inputs  N paths, arrays or texts, or anything that can be indexed
     labels  object array (N,) of str, of sentences tuples of tags in BIO; None where missing
     names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
@@ -71,7 +74,8 @@ class Domain:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels that occur, in natural order ("2" before "10"); of sentences O, and B- and I- of every type."""
+        """The labels that occur, in natural order ("2" before "10"); of sentences O, and B- and I- of every type; of
+        utterances the transcripts, whose symbols `transcripts.py` knows."""
         if self.kind == "sentence":
             return tags_of(t for y in self.labels if y is not None for _, _, t in spans(y))
         return natural_order({y for y in self.labels if y is not None})

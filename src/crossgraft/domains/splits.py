@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.domains.sorts import BESIDE
 from crossgraft.errors import CrossgraftError, Skipped, UsageError
 from crossgraft.seeds import rng
@@ -25,8 +25,8 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
       that have splits belong to "train".
     - Where groups are known (speakers), the test part is of whole groups, as near to its share as they allow.
     - `shots` labels a class of the training part are known, drawn by `seed`; the rest of the domain is test data.
-      Draws with more shots contain those with fewer. Of sentences `shots` are known in all, and a share of them all is
-      test data: one holds several classes.
+      Draws with more shots contain those with fewer. Of sentences and utterances `shots` are known in all, and a share
+      of them all is test data: one holds several classes.
     - Examples without a label are "unlabelled" in the training part, and in no split ("") in a held-out one. Labels of
       examples that the data call unlabelled are dropped.
 
@@ -100,10 +100,10 @@ def _drawn_test(domain: Domain, pool: np.ndarray, seed: int, share: float) -> np
     if not 0 < share < 1:
         raise UsageError(f"test_share is {share}", "give a share between 0 and 1")
     order = rng(seed, "split").permutation(pool)
-    if domain.kind == "sentence":
-        return order[: min(max(1, round(share * len(order))), len(order) - 1)]
     if domain.groups is not None and (whole := _drawn_groups(domain, pool, seed, share)) is not None:
         return whole
+    if domain.kind in SEQUENCES:
+        return order[: min(max(1, round(share * len(order))), len(order) - 1)]
     drawn = []
     for c in domain.classes:
         of_class = [i for i in order if domain.labels[i] == c]
@@ -121,8 +121,9 @@ def _drawn_groups(domain: Domain, pool: np.ndarray, seed: int, share: float) -> 
     for name in names[: len(names) - 1]:
         own = called == name
         left = {domain.labels[i] for i in pool[~chosen & ~own]}
+        covered = domain.kind in SEQUENCES or left >= {domain.labels[i] for i in pool}
         nearer = abs(chosen.sum() + own.sum() - wanted) < abs(chosen.sum() - wanted)
-        if nearer and left >= {domain.labels[i] for i in pool}:
+        if nearer and covered:
             chosen |= own
     return np.sort(pool[chosen]) if chosen.any() else None
 
@@ -149,12 +150,12 @@ def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.
     if shots < 0:
         raise UsageError(f"shots is {shots}", "give 0 or more labels a class")
     order = rng(seed, "shots").permutation(pool)
-    if domain.kind == "sentence" and len(order) < shots:
+    if domain.kind in SEQUENCES and len(order) < shots:
+        what = "tagged training sentences" if domain.kind == "sentence" else "training clips with a transcript"
         raise CrossgraftError(
-            f"{domain.name} has {len(order)} tagged training sentences, fewer than {shots} shots",
-            f"give at most {len(order)}",
+            f"{domain.name} has {len(order)} {what}, fewer than {shots} shots", f"give at most {len(order)}"
         )
-    if domain.kind == "sentence":
+    if domain.kind in SEQUENCES:
         return order[:shots]
     drawn = []
     for c in domain.classes:

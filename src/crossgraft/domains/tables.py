@@ -12,6 +12,7 @@ from crossgraft.domains.arrays import array_domain
 from crossgraft.domains.columns import (
     COUNTERS,
     SPEAKERS,
+    TRANSCRIPTS,
     choose,
     columns_error,
     is_file,
@@ -35,10 +36,21 @@ Bad = dict[int, str]  # rows that cannot be used, with the reason
 
 
 def table_domain(
-    path: Path, name: str, *, input: str | None = None, label: str | None = None, split: str | None = None
+    path: Path,
+    name: str,
+    *,
+    input: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    transcripts: bool = False,
 ) -> Domain:
-    """A Domain from a table. Rows that cannot be used are skipped, each named; a wrong column is an error."""
-    table = read_table(path, tuple(c for c in (label, split) if c))
+    """A Domain from a table. Rows that cannot be used are skipped, each named; a wrong column is an error.
+
+    transcripts  labels are what is said in clips, and their column is called so
+    """
+    usual = TRANSCRIPTS if transcripts and label is None else ()
+    table = read_table(path, (*(c for c in (label, split) if c), *usual))
+    label = label or next((c for u in usual for c in table.columns if c.strip().lower() == u), None)
     return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split)
 
 

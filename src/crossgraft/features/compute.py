@@ -9,12 +9,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.errors import CrossgraftError
 from crossgraft.features import engine as engines
+from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.features.reading import Prepared, ahead, pixels, read_picture, room
 from crossgraft.features.store import Store
@@ -37,7 +38,8 @@ def features(
     engine: str | None = None,
     title: str = "features",
 ) -> Prepared:
-    """Features of a frozen backbone, float32 (N, D), through the store; of sentences one a word, (W, D).
+    """Features of a frozen backbone, float32 (N, D), through the store; of sentences one a word, (W, D), of utterances
+    `Frames` of them.
 
     engine  "auto" (OpenVINO on x86, CUDA where there is a GPU) or "torch"; by default CROSSGRAFT_ENGINE, else auto.
             In float32 the engines agree to a cosine above 0.9999.
@@ -52,14 +54,14 @@ def features(
     keys, failed = _keys(domain, backbone, chosen)
     store = store if store is not None else Store()
     width = backbone.dim + (tokens is not None)  # of a text also the number of its chunks
-    words = backbone.kind == "sentence"  # all words of a sentence are one entry of the store
-    values = np.full(len(domain), None, object) if words else room((len(domain), width), np.float32)
+    many = backbone.kind in ("sentence", "utterance")  # all words, or frames, of one are one entry of the store
+    values: Any = np.full(len(domain), None, object) if many else room((len(domain), width), np.float32)
     new: dict[bytes, int] = {}
     for start in range(0, len(keys), AT_ONCE):
         some = keys[start : start + AT_ONCE]
         held = store.get([k for k in some if k is not None])
         for i, key in enumerate(some, start):
-            if key is not None and key in held and (held[key].shape == (width,) or words):
+            if key is not None and key in held and (held[key].shape == (width,) or many):
                 values[i] = held[key]
             elif key is not None:
                 new.setdefault(key, i)
@@ -74,14 +76,15 @@ def features(
                 failed[i] = unread[key]
             elif key in new and new[key] != i:  # the same content once more
                 values[i] = values[new[key]]
-    if words:
+    if many:
         whole = [np.ones(1, np.float32) if v is None else v for v in values]
         counts = np.array([v[-1] for v in whole])
-        values = np.concatenate([v[:-1].reshape(-1, backbone.dim) for v in whole])
+        rows = [v[:-1].reshape(-1, backbone.dim) for v in whole]
+        values = Frames.of(rows) if backbone.frames is not None else np.concatenate(rows)
     else:
         counts = values[:, -1]
     notes = () if tokens is None else chunk_note(domain.name, counts, tokens.length, domain.kind)
-    return Prepared(values[:, : backbone.dim], sorted(failed.items()), notes)
+    return Prepared(values if many else values[:, : backbone.dim], sorted(failed.items()), notes)
 
 
 def embed(
@@ -89,9 +92,9 @@ def embed(
     values: Shaped[np.ndarray, "N ..."] | Ragged,
     preprocess: Preprocess | None = None,
     batch_size: int = 256,
-) -> Float[np.ndarray, "N D"]:
-    """Features of layers in memory (that moved, so that no store has them): pixels (N, S, S, C), vectors (N, D_in) or
-    tokens.
+) -> Any:
+    """Features (N, D) of layers in memory (that moved, so that no store has them): of pixels (N, S, S, C), vectors
+    (N, D_in) or tokens; of utterances `Frames`.
 
     `preprocess` is needed where a bare module reads pixels. The layers are left in the mode and place they were in.
     Many pixels go through the fast engine.
@@ -100,10 +103,12 @@ def embed(
 
     if isinstance(values, Ragged):
         assert isinstance(layers, Backbone)
-        if len(values) == 0:
-            return np.zeros((0, layers.dim), dtype=np.float32)
-        with engines.in_inference(layers.module):
-            return embed_texts(TextLayers(layers, text_engine(kind=layers.kind), lambda beside, computed: None), values)
+        found = np.zeros((0, layers.dim), dtype=np.float32)
+        if len(values):
+            with engines.in_inference(layers.module):
+                runner = TextLayers(layers, text_engine(kind=layers.kind), lambda beside, computed: None)
+                found = embed_texts(runner, values)
+        return found if layers.frames is None else Frames(found, np.cumsum(layers.frames(values.lengths)))
     if isinstance(layers, Backbone):
         if layers.name == "identity":
             return np.asarray(values, dtype=np.float32)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from crossgraft.backbones.backbone import Backbone, Tokens
 from crossgraft.domains.clips import RATE
-from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.domains.domain import SOUND, Domain, Unreadable
 from crossgraft.features.engine import Done, bfloat16, engine_for
 from crossgraft.features.ragged import Ragged
 from crossgraft.features.reading import ahead
@@ -29,7 +29,7 @@ def text_engine(asked: str | None = None, kind: str = "text") -> str:
     fast on torch where it lies channels last: for texts and audio OpenVINO is not used.
     """
     found = engine_for(asked)
-    if kind == "audio":
+    if kind in SOUND:
         return "cuda-f32" if found.startswith("cuda") else "torch-f32"
     return found if not found.startswith("openvino") else "torch-bf16" if bfloat16() else "torch-f32"
 
@@ -45,19 +45,23 @@ class TextLayers:
         self.device = torch.device("cuda" if engine.startswith("cuda") else "cpu")
         module = backbone.module if self.device.type == "cpu" else backbone.fresh(0)
         self.net = module.eval().to(self.device)
-        self.words = backbone.kind == "sentence"
+        self.kind, self.frames = backbone.kind, backbone.frames
 
     def submit(self, batch: Ragged, beside: Any) -> None:
         """Compute one batch now; of sentences the features of all words of each in one row."""
         found, counts = self(batch), chunks(batch, self.length)
-        if self.words:
-            parts = np.split(found, np.cumsum(batch.words)[:-1])
+        if (rows := self.rows_of(batch)) is not None:
+            parts = np.split(found, np.cumsum(rows)[:-1])
             self.done(beside, [np.append(part, n) for part, n in zip(parts, counts, strict=True)])
         else:
             self.done(beside, np.concatenate([found, counts[:, None]], 1))
 
+    def rows_of(self, batch: Ragged) -> Int[np.ndarray, " B"] | None:
+        """How many features each row has: of a sentence its words, of an utterance its frames; None for one each."""
+        return batch.words if self.kind == "sentence" else None if self.frames is None else self.frames(batch.lengths)
+
     def __call__(self, batch: Ragged) -> Float[np.ndarray, "B D"]:
-        """Features of one batch, a row a text, or a row a word."""
+        """Features of one batch, a row a text, or a row a word or frame."""
         import torch
 
         half = torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext()
@@ -72,7 +76,7 @@ def text_batches(
     domain: Domain, tokens: Tokens, new: dict[bytes, int], unread: dict[bytes, str], advance: Callable[[int], object]
 ) -> Iterator[tuple[list[bytes], Ragged]]:
     """Keys and tokens, in batches of like length; reasons of what cannot be read go to `unread`."""
-    items, window = list(new.items()), CLIPS if domain.kind == "audio" else WINDOW
+    items, window = list(new.items()), CLIPS if domain.kind in SOUND else WINDOW
     for start in range(0, len(items), window):
         some = items[start : start + window]
         found, failures = _encoded(domain, tokens, [i for _, i in some])
@@ -103,18 +107,19 @@ def _encoded(domain: Domain, tokens: Tokens, rows: Sequence[int]) -> tuple[list[
 
     Clips are decoded several at a time, and are samples of 16 bits as soon as they are read.
     """
+    sound = domain.kind in SOUND
 
     def one(i: int) -> Any:
         try:
-            return tokens.encode([domain.read(i)])[0] if domain.kind == "audio" else domain.read(i)
+            return tokens.encode([domain.read(i)])[0] if sound else domain.read(i)
         except Unreadable as wrong:
             return wrong
 
-    read = list(ahead(one, rows) if domain.kind == "audio" else map(one, rows))
+    read = list(ahead(one, rows) if sound else map(one, rows))
     failures = {j: what.reason for j, what in enumerate(read) if isinstance(what, Unreadable)}
-    if domain.kind != "audio":
+    if not sound:
         read = tokens.encode(["" if j in failures else what for j, what in enumerate(read)])
-    none = np.empty(0, dtype=np.uint16 if domain.kind == "audio" else np.int32)
+    none = np.empty(0, dtype=np.uint16 if sound else np.int32)
     return [none if j in failures else what for j, what in enumerate(read)], failures
 
 
@@ -130,7 +135,7 @@ def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int, kin
     long = int((counts > 1).sum())
     if not long:
         return ()
-    if kind == "audio":
+    if kind in SOUND:
         share = f"{long} of {len(counts)} clips ({100 * long / len(counts):.1f} %)"
         return (f"{name}: {share} are longer than {length / RATE:.0f} s; the first {length / RATE:.0f} s were read",)
     share = f"{long} of {len(counts)} texts ({100 * long / len(counts):.1f} %)"
@@ -140,12 +145,13 @@ def chunk_note(name: str, counts: Sequence[float] | np.ndarray, length: int, kin
 
 
 def embed_texts(net: TextLayers, rows: Ragged) -> Float[np.ndarray, "N D"]:
-    """Features of all rows, or of all their words, computed in batches of like length."""
+    """Features of all rows, or of all their words or frames, computed in batches of like length."""
     order = rows.by_length()
     parts: Iterable[np.ndarray] = [net(rows[order[i : i + BATCH]]) for i in range(0, len(order), BATCH)]
     found: np.ndarray = np.concatenate(list(parts))
     out: np.ndarray = np.empty_like(found)
-    out[places(rows.words, order) if net.words else order] = found
+    counts = net.rows_of(rows)
+    out[order if counts is None else places(counts, order)] = found
     return out
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from crossgraft.errors import CrossgraftError
 from crossgraft.seeds import rng
 from crossgraft.tasks import Classify, Tag
+from crossgraft.transcripts import Transcribe
 
 LEVEL = 0.95
 Z = 1.959963984540054  # the normal's 0.975 quantile
@@ -85,11 +86,17 @@ def scores(
 
 def measured(
     task: Classify,
-    log_probabilities: Float[np.ndarray, "n K"],
-    targets: Int[np.ndarray, " n"],
+    log_probabilities: Any,
+    targets: Any,
     lengths: Int[np.ndarray, " S"] | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """`scores` as the doors print them, with n; of tags `entity_scores`, `lengths` being the words of each sentence."""
+    """`scores` as the doors print them, with n; of tags `entity_scores`, `lengths` being the words of each sentence; of
+    transcripts `transcript_scores`, of `Frames`, the symbols in rows, and the speakers `groups`."""
+    if isinstance(task, Transcribe):
+        from crossgraft.measure.transcripts import transcript_scores
+
+        return transcript_scores(task, log_probabilities, targets, groups)
     if isinstance(task, Tag) and lengths is not None:
         from crossgraft.measure.entities import entity_scores
 

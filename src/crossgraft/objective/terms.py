@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossgraft.objective.views import View
@@ -19,12 +19,14 @@ def cross_entropy(
     Q_i = softmax(logits_i); P_i is one-hot at the label, or the row of `view.soft`.
     label_smoothing  s: P_i becomes (1 - s) P_i + s / k  (Szegedy et al., CVPR 2016)
     class_weights    w (k,): element i weighs w_i = sum_k P_i(k) w(k) before smoothing, and n becomes sum_i w_i
-    Without a labelled element the value is 0, with a gradient of 0.
+    Without a labelled element the value is 0, with a gradient of 0. Of utterances it is `alignment`.
 
     >>> logits = torch.tensor([[0.0, 0.0], [9.0, 9.0]])
     >>> round(cross_entropy(View(logits, logits, torch.tensor([1, -1]))).item(), 4)
     0.6931
     """
+    if view.frames is not None:
+        return alignment(view)
     logits = view.logits.float()
     if view.soft is None and class_weights is None:  # one fused kernel for the usual case
         total = F.cross_entropy(
@@ -40,3 +42,23 @@ def cross_entropy(
     losses = -(p * F.log_softmax(logits, dim=1)).sum(1)
     # Where no element weighs anything the numerator is 0 too.
     return (w * losses).sum() / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
+
+
+def alignment(view: View) -> Float[Tensor, ""]:
+    """-(1/S) sum_i log sum_a prod_t Q_it(a_t) over the S symbols of all transcripts, in nats.
+
+    a runs over the alignments of transcript i with its frames, Q_it = softmax(logits of frame t), column 0 is the blank
+    (Graves et al., ICML 2006). A clip that has too few frames for its transcript counts 0.
+
+    >>> z = torch.zeros(2, 2)
+    >>> view = View(z, z, torch.tensor([1]), frames=torch.tensor([2]), symbols=torch.tensor([1]))
+    >>> round(alignment(view).exp().item(), 4)  # three of four paths say it
+    1.3333
+    """
+    assert view.frames is not None
+    assert view.symbols is not None
+    clips = list(torch.split(view.logits.float().log_softmax(1), view.frames.tolist()))
+    total = F.ctc_loss(
+        nn.utils.rnn.pad_sequence(clips), view.labels, view.frames, view.symbols, reduction="sum", zero_infinity=True
+    )
+    return total / view.symbols.sum().clamp(min=1)

@@ -22,6 +22,8 @@ class View:
     strong    the same examples under the strong augmentation
     teacher   the same inputs through the layers and the source columns as they were when training began
     rows      what is known of each row: pseudo-labels (B,) long, weights (B,) float; by the name in the term's row
+    frames    of utterances, whose rows are frames: how many each clip has (n,); labels are the symbols of all
+              transcripts then, and `symbols` (n,) how many of them are each clip's
     """
 
     features: Float[Tensor, "B D"]
@@ -31,6 +33,8 @@ class View:
     strong: View | None = None
     teacher: View | None = None
     rows: Mapping[str, Tensor] = field(default_factory=dict)
+    frames: Int[Tensor, " n"] | None = None
+    symbols: Int[Tensor, " n"] | None = None
 
     @property
     def labelled(self) -> Tensor:

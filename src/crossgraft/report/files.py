@@ -67,6 +67,7 @@ class RunFiles:
     pictures: list[Picture] = field(default_factory=list)
     texts: list[ShownText] = field(default_factory=list)
     sentences: list[dict[str, Any]] = field(default_factory=list)
+    utterances: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
     recipe: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -85,6 +86,10 @@ def read(folder: Path) -> RunFiles:
         pictures=_pictures(folder / "pictures", notes),
         texts=_texts(_rows(folder / "texts.json", notes)),
         sentences=_rows(folder / "sentences.json", notes),
+        utterances=[
+            (row, _bytes(folder / "pictures", row.get("sound"), SOUND))
+            for row in _rows(folder / "utterances.json", notes)
+        ],
         recipe=_recipe(folder / "recipe.toml", notes),
         notes=notes,
     )

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crossgraft.report import sections, tags, words, worth
+from crossgraft.report import said, sections, tags, words, worth
 from crossgraft.report.files import RunFiles, read
 from crossgraft.report.html import put, template
 from crossgraft.report.values import listed, number, part, rows
@@ -33,7 +33,17 @@ def context(run: RunFiles) -> dict[str, Any]:
     classes = [str(c) for c in listed(part(result, "task"), "classes")]
     tagged = part(result, "task").get("kind") == "tag"
     seen = "clips" if any(p.sound for p in run.pictures) else "pictures"
-    things = "sentences" if tagged else seen if run.pictures else "texts" if run.texts else "examples"
+    things = (
+        "utterances"
+        if run.utterances
+        else "sentences"
+        if tagged
+        else seen
+        if run.pictures
+        else "texts"
+        if run.texts
+        else "examples"
+    )
     return {
         "name": str(result.get("name") or "run"),
         "verdict": words.verdict(result, things),
@@ -56,6 +66,8 @@ def context(run: RunFiles) -> dict[str, Any]:
         "texts": run.texts,
         "sentences": [tags.sentence(row) for row in run.sentences],
         "by_type": tags.by_type(result),
+        "utterances": [said.utterance(k, row, sound) for k, (row, sound) in enumerate(run.utterances)],
+        "by_speaker": said.by_speaker(result),
         "percent": F1.text,
         "bounds": partial(words.bounds, F1),
         "leaks": rows(result, "leaks", "train", "test", "kind", "distance")

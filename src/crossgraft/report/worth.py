@@ -20,6 +20,11 @@ CALIBRATED = (
     ("Expected calibration error", "ece"),
     ("Brier score", "brier"),
 )
+TESTED = (
+    ("accuracy", "Accuracy", "exact McNemar test for accuracy"),
+    ("f1", "F1", "bootstrap over sentences for F1"),
+    ("word_error_rate", "Word error rate", "bootstrap over utterances for the word error rate"),
+)
 CORRECTED = (("vector", "after"), ("label_shift", "after"))
 
 
@@ -28,7 +33,7 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
     tests = []
     for row in rows(result, "paired", "model"):
         cells = []
-        for key, unit in (("accuracy" if "accuracy" in row else "f1", 100.0), ("cross_entropy", 1.0)):
+        for key, unit in ((_tested([row])[0], 100.0), ("cross_entropy", 1.0)):
             found, p = interval(row.get(key)), number(part(row, key).get("p_value"))
             cells.append((signed(found, unit), "–" if p is None else f"p = {p:.2g}"))
         tests.append({"title": words.model(str(row["model"])), "cells": cells})
@@ -36,7 +41,7 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
     drawn = learning_curve(saved)
     return {
         "tests": tests,
-        "tested": "f1" if any("f1" in row for row in rows(result, "paired")) else "accuracy",
+        "tested": _tested(rows(result, "paired"))[1:],
         "gap": (signed(interval(gap.get("jsd")), 1.0, plus=""), number(gap.get("p_value"))) if "jsd" in gap else None,
         "saved": str(saved.get("why") or ""),
         "without": str(saved.get("without") or ""),
@@ -51,6 +56,11 @@ def worth(result: dict[str, Any]) -> dict[str, Any]:
         else [],
         "no_heat": str(heat.get("why") or ""),
     }
+
+
+def _tested(found: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """Which score was tested beside the cross-entropy: its key, its name and how."""
+    return next((known for known in TESTED for row in found if known[0] in row), TESTED[0])
 
 
 def signed(found: Interval | None, unit: float, plus: str = "+") -> tuple[str, str]:

@@ -25,7 +25,7 @@ class Batch:
     """values as the net takes them, labels (B,) long, soft (B, k) with mixup.
 
     strong  the same examples under the strong augmentation
-    known   weights of the rows, and their places in the stream as "at"
+    known   weights of the rows, their places in the stream as "at", and how many "symbols" each transcript has
     """
 
     values: Tensor
@@ -51,7 +51,8 @@ class Stream:
     """The training examples of one domain.
 
     values      (N, H, W, C) uint8, (N, D) float32, or rows of tokens
-    labels      (N,) positions within the domain's own classes, -1 where missing; of sentences rows of them, one a word
+    labels      (N,) positions within the domain's own classes, -1 where missing; of sentences rows of them, one a word,
+                of utterances those of their symbols
     batch_size  of all processes together; with fewer examples a batch is the whole set once
     augment     a batch and a generator to a batch
     strong      the same for the second view of terms that ask for one
@@ -118,6 +119,8 @@ class Stream:
         if self.augment is not None:
             values = self.augment(values, Generator().manual_seed(seed_for(seed, f"{use}/augment{step}")))
         known = {name: torch.from_numpy(w[rows]) for name, w in self.known.items()} | {"at": torch.from_numpy(rows)}
+        if isinstance(own, Ragged) and isinstance(self.values, Ragged) and self.values.sound:
+            known["symbols"] = torch.from_numpy(own.lengths)
         batch = Batch(values, labels, None, second, known)
         if mixup <= 0 or not (self.flat != MISSING).any():
             return batch

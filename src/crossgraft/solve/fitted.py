@@ -14,9 +14,11 @@ from jaxtyping import Float, Int
 from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.weights import state_revision
+from crossgraft.features.frames import Frames
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.seeds import seed_for
 from crossgraft.side import Side
+from crossgraft.solve import aligned
 from crossgraft.solve.by_folds import by_folds
 from crossgraft.solve.convex import Part
 from crossgraft.solve.joint import solve_alone, solve_joint
@@ -48,11 +50,14 @@ class Fitted:
     path: Path | None = None
     point: Point | None = None
 
-    def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n k"]:
-        """log p(y|x) over the classes of a domain, for some of its rows."""
-        return self.of_features(self.features(side, rows), side.columns)
+    def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
+        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); of utterances `Frames` of it."""
+        x = self.features(side, rows)
+        if isinstance(x, Frames):
+            return x.map(lambda flat: self.of_features(flat, side.columns))
+        return self.of_features(x, side.columns)
 
-    def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n D"]:
+    def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
         """What the head reads of some rows of a domain."""
         if self.backbone.portable:
             return side.features(self.backbone)[slice(None) if rows is None else rows]
@@ -80,17 +85,22 @@ def solve_frozen(
     lam: float | None = None,
     ridge: float | None = None,
     judged: bool = True,
+    start: Fitted | None = None,
 ) -> Fitted:
     """The convex solver on frozen features: lambda and ridge by the leave-one-out cross-entropy of the target.
 
     lam, ridge  hold one of them; None takes it from the path
     judged      whether leave-one-out is wanted where both are held
 
+    start       the source's head, from which that of transcripts, whose problem is not convex, goes down
+
     Of sentences, folds of them take the place of leaving one row out, on a coarser grid (`by_folds`).
 
     The source enters with weight lambda. The path reads at most 2,000 source examples drawn by `seed`: their mean
     stands for that of all, which the final head is solved from.
     """
+    if target.truth is not None:
+        return _solve_aligned(backbone, target, rows, source, n_columns, seed, lam=lam, ridge=ridge, start=start)
     x, y = frozen_features(backbone, target)[rows], target.columns[target.labels[rows]]
     x_source = None if source is None or lam == 0 else frozen_features(backbone, source)
     scale = scaling(x) if x_source is None else scaling(x, x_source)
@@ -127,6 +137,11 @@ def with_lam(start: Fitted, lam: float) -> Fitted:
 
 def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) -> Fitted:
     """The source's own head on frozen features; its ridge by the cross-entropy of a fifth of the source held out."""
+    if source.truth is not None:
+        rows = np.flatnonzero(source.labels >= 0)
+        return replace(
+            _solve_aligned(backbone, source, rows, None, n_columns, seed), objective=ce("source"), ridge=None
+        )
     x, y = frozen_features(backbone, source), source.columns[source.labels]
     scale = scaling(x)
     held = None if source.lengths is None else source.folds(np.arange(len(y)), seed, "source_head")[0]
@@ -134,15 +149,41 @@ def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) ->
     return Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
 
 
-def frozen_features(backbone: Backbone, side: Side) -> Float[np.ndarray, "N D"]:
+def _solve_aligned(
+    backbone: Backbone, target: Side, rows: Int[np.ndarray, " n"], source: Side | None, n_columns: int, seed: int, *,
+    lam: float | None = None, ridge: float | None = None, start: Fitted | None = None,
+) -> Fitted:  # fmt: skip
+    """The head of transcripts on frozen frames; lambda and ridge by folds of clips."""
+
+    def part(side: Side, rows: Int[np.ndarray, " n"]) -> aligned.Utterances:
+        assert side.truth is not None
+        return aligned.Utterances(frozen_features(backbone, side)[rows].map(scale.apply), side.truth[rows])
+
+    sides = [target] if source is None or lam == 0 else [target, source]
+    scale = scaling(*(frozen_features(backbone, s).flat for s in sides))
+    own, beside, first = part(target, rows), None, None
+    if source is not None and lam != 0:
+        beside = part(source, np.flatnonzero(source.labels >= 0))
+        if start is not None and start.backbone.dim == backbone.dim:
+            first = scale.unfold(start.weight, start.bias)
+    if lam is None or ridge is None:
+        groups = target.folds(rows, seed, "head", CHOICE_FOLDS)
+        lam, ridge = aligned.choose(own, beside, n_columns, seed, groups, lam=lam, ridge=ridge, start=first)
+    parts = [own] if beside is None or not lam else [own, replace(beside, weight=lam)]
+    head = scale.fold(aligned.solve(parts, n_columns, ridge, first if lam else None))
+    lam = lam if source is not None else None
+    objective = ce("target") if lam is None else ce("target") + lam * ce("source")
+    return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, ridge)
+
+
+def frozen_features(backbone: Backbone, side: Side) -> Any:
     """Features through the store, or straight through the layers of a backbone of this run alone."""
     if backbone.portable:
         return side.features(backbone)
     key = ("embedded", backbone.revision)
     if key not in side.kept:
         side.kept[key] = features.embed(backbone, side.pixels(backbone))
-    found: Float[np.ndarray, "N D"] = side.kept[key]
-    return found
+    return side.kept[key]
 
 
 def descend(
@@ -189,12 +230,14 @@ def descend(
     held_out = None
     if evaluate is not None:
         side, rows = evaluate
-        held, labels = side.batches(backbone, rows)[0], side.labels[rows]
+        held = side.batches(backbone, rows)[0]
         domain = next(name for name, (s, _) in sides.items() if s is side)
 
         def held_out(net: Net) -> float:
-            log_p = net.log_probabilities(held, domain)
-            return float(-log_p[np.arange(len(labels)), labels].mean())
+            log_p: Any = net.log_probabilities(held, domain)
+            if backbone.frames is not None:
+                log_p = Frames(log_p, np.cumsum(backbone.frames(held.lengths)))
+            return float(side.losses(log_p, rows).mean())
 
     stages = plan(schedule, objective, own, settings, head_is_solved=head)
     train(net, stages, streams, settings, seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log)

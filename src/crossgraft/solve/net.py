@@ -122,9 +122,17 @@ class Net(nn.Module):
         """Features (B, D) and logits over its columns (B, k), of each domain, in one pass through the layers."""
         parts = list(batches.values())
         features = self.features(joined(parts))
-        words = self.backbone.kind == "sentence"
-        split = torch.split(features, [int(marked(part).sum()) if words else len(part) for part in parts])
+        counts = [self.rows_of(part) for part in parts]
+        split = torch.split(
+            features, [len(p) if n is None else int(n.sum()) for p, n in zip(parts, counts, strict=True)]
+        )
         return {d: (f, self.logits(f, d)) for d, f in zip(batches, split, strict=True)}
+
+    def rows_of(self, values: Tensor) -> Tensor | None:
+        """How many features each input has: of a sentence its words, of an utterance its frames; None for one each."""
+        if self.backbone.kind == "sentence":
+            return marked(values).sum(1)
+        return None if self.backbone.frames is None else self.layers.frames(values)  # type: ignore[operator]
 
     def features(self, values: Tensor) -> Tensor:
         """What the head reads, (B, D)."""

@@ -36,6 +36,10 @@ class Scaling:
         weight = head.weight / self.scale
         return replace(head, weight=weight, bias=head.bias - self.centre @ weight)
 
+    def unfold(self, weight: Float[np.ndarray, "D U"], bias: Float[np.ndarray, " U"]) -> Head:
+        """A head of features as they were, for those of `apply`."""
+        return Head(weight * self.scale, bias + self.centre @ weight)
+
 
 def scaling(*xs: Float[np.ndarray, "n D"]) -> Scaling:
     """Centre and root mean squared norm over all rows, each domain weighing the same."""

@@ -35,7 +35,8 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         at = b.known["at"]
         named = TABLES if d == "unlabelled" else ()
         rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
-        made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows)
+        frames = net.rows_of(b.values) if "symbols" in b.known else None
+        made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows, frames, b.known.get("symbols"))
     return made
 
 
