@@ -39,3 +39,23 @@ def manifest(folder: Path, name: str, speakers: dict[str, float], each: int = 6,
     path = folder / name
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def strings(folder: Path, name: str, speaker: str, pitch: float, n: int, seed: int, tested: int = 0) -> Path:
+    """A CSV of clips of 2 to 4 tunes of a speaker with silences between them, and what each holds."""
+    draw = np.random.default_rng(seed)
+    lines = ["path,transcript,speaker,split"]
+    for k in range(n + tested):
+        held = [str(w) for w in draw.choice(list(TUNES), draw.integers(2, 5))]
+        parts = []
+        for i, label in enumerate(held):
+            parts += [
+                tune(label, pitch, 1000 * seed + 10 * k + i, seconds=0.3),
+                np.zeros(int(draw.integers(1600, 4000))),
+            ]
+        at = f"clips/{name}-{k}.wav"
+        wav(folder / at, np.concatenate(parts[:-1]))
+        lines.append(f"{at},{' '.join(held)},{speaker},{'train' if k < n else 'test'}")
+    path = folder / f"{name}.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path

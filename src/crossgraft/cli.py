@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from crossgraft import cli_evidence, cli_labels, cli_share
-from crossgraft.cli_options import Column, Input, Json, Seed, Weights
+from crossgraft import cli_evidence, cli_labels, cli_predict, cli_share
+from crossgraft.cli_options import Column, Input, Json, RunFolder, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
-from crossgraft.printed import apart, fitted, line, scores
+from crossgraft.printed import apart, fitted, scores
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",
@@ -24,7 +24,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130  # what typer makes of Ctrl-C
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that fit wrote.")]
 
 
 @app.command()
@@ -50,7 +49,8 @@ def fit(
         str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
-    task: Annotated[str | None, typer.Option(help="auto, classify, or tag for named entities.")] = None,
+    task: Annotated[str | None, typer.Option(help="auto, classify, tag for named entities, or transcribe.")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Of transcripts: auto, characters or words.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="auto, cnn, mlp, words, identity, a timm model or a text encoder.")
     ] = None,
@@ -110,36 +110,6 @@ def _fit(as_json: bool, *, out: Path | None, resume: bool, recipe: Path | None =
 
 
 @app.command()
-def predict(
-    run: RunFolder,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or tables.")],
-    out: Annotated[Path | None, typer.Option(help="Write the lines to this file.")] = None,
-    tent: Annotated[
-        bool, typer.Option(help="Adapt batch-normalised layers to each batch before predicting it.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """One line an input: label and probabilities."""
-    from crossgraft.run import Run, finite
-
-    rows = finite(Run.open(run).predict(inputs, tent=tent))
-    if json_:
-        text = json.dumps({"run": str(run), "predictions": rows}, ensure_ascii=False) + "\n"
-    else:
-        text = "".join(line(row) + "\n" for row in rows)
-    if out is not None:
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as wrong:
-            raise CrossgraftError(f"cannot write {out}: {wrong.strerror}", "choose another --out") from None
-    if out is None or json_:
-        print(text, end="")
-    bad = sum("error" in row for row in rows)
-    if bad == len(rows):
-        raise CrossgraftError("none of the inputs could be read", "see the reasons above")
-
-
-@app.command()
 def score(
     run: RunFolder,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A labelled domain.")],
@@ -183,6 +153,7 @@ def report(run: RunFolder, json_: Json = False) -> None:
     _answer({"report": str(path)}, json_, lambda r: [f"report: {r['report']}"])
 
 
+app.command()(cli_predict.predict)
 app.command()(cli_evidence.rank)
 app.command()(cli_share.export)
 app.command()(cli_share.push)

@@ -17,6 +17,7 @@ from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
 from crossgraft.errors import CrossgraftError
 from crossgraft.features.frames import Frames
+from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
 from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, Tag, log_softmax, spans
@@ -87,17 +88,26 @@ class Model:
     def _said(self, domain: Domain, task: Transcribe, decoder: Decoder) -> list[dict[str, Any]]:
         log_p, failures = self.log_probabilities(domain)
         errors = dict(failures)
-        rows: list[dict[str, Any]] = []
-        for i, name in enumerate(map(str, domain.names)):
-            if i in errors:
-                rows.append({"name": name, "error": errors[i]})
-                continue
-            frames = log_p.clip(i)
-            text, symbols = decoder.text(frames), timed(task, best_path(frames), self.backbone.times)
-            own = task.symbols(text)
-            loss = cross_entropy(frames, np.array([len(frames)]), own, np.array([len(own)]))[0]
-            rows.append({"name": name, "text": text, "log_probability": -float(loss), "symbols": symbols})
-        return rows
+        return [
+            {"name": name, "error": errors[i]} if i in errors else self._transcript(name, log_p.clip(i), decoder)
+            for i, name in enumerate(map(str, domain.names))
+        ]
+
+    def _transcript(self, name: str, frames: Float[np.ndarray, "T K"], decoder: Decoder) -> dict[str, Any]:
+        text = decoder.text(frames)
+        own, symbols = decoder.task.symbols(text), timed(decoder.task, best_path(frames), self.backbone.times)
+        loss = cross_entropy(frames, np.array([len(frames)]), own, np.array([len(own)]))[0]
+        return {"name": name, "text": text, "log_probability": -float(loss), "symbols": symbols}
+
+    def hear(self, clip: Float[np.ndarray, " n"], name: str, decoder: Decoder | None = None) -> dict[str, Any]:
+        """As `predict` of one clip, samples at 16 kHz; nothing of it is kept."""
+        assert self.backbone.tokens is not None
+        x = features.embed(self.backbone, Ragged.of(self.backbone.tokens.encode([clip])))
+        if isinstance(x, Frames) and decoder is not None:
+            return self._transcript(name, self._of_features(x.flat), decoder)
+        log_p = self._of_features(x)
+        shares = dict(zip(self.task.classes, np.exp(log_p[0]).tolist(), strict=True))
+        return {"name": name, "label": self.task.decode(log_p)[0], "probabilities": shares}
 
     def _spans(self, domain: Domain, task: Tag, tent: bool) -> list[dict[str, Any]]:
         left, lengths = with_lengths(domain)

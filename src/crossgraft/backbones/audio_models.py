@@ -61,7 +61,7 @@ TOKENS = Tokens(SAMPLES, "samples", samples)
 
 def speech_embedding(kind: Sound = "audio") -> Backbone:
     """Google's speech embedding with the weights of openwakeword: mean and spread of a vector every 80 ms, (192,); of
-    utterances the vectors, (F, 96).
+    utterances the vectors, each between its neighbours, (F, 288).
 
     Neither the package's code nor torch is run before its layers are needed.
     """
@@ -81,7 +81,7 @@ def speech_embedding(kind: Sound = "audio") -> Backbone:
 
     own = hashed(CODE, file_revision(mel), file_revision(embedding))
     return Backbone(
-        "auto", _named(own, kind), kind, 96 if whole else 192, build, AUTO_GROUPS, tokens=TOKENS,
+        "auto", _named(own, kind), kind, 288 if whole else 192, build, AUTO_GROUPS, tokens=TOKENS,
         frames=_frames(kind, SAMPLES, embedding_frames), times=EMBEDDING_TIMES,
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def _encoder(
 
 def _named(own: str, kind: Sound) -> str:
     """A revision that differs where frames take the place of one feature a clip."""
-    return own if kind == "audio" else hashed(own, "frames")
+    return own if kind == "audio" else hashed(own, "frames between neighbours")
 
 
 def _frames(kind: Sound, longest: int, count: Callable[[Any], Any]) -> Callable[[Any], Any] | None:

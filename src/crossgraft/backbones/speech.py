@@ -92,10 +92,12 @@ class SpeechClips(Clips):
 
     def vectors(
         self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]
-    ) -> tuple[Float[Tensor, "g T 96"], Int[Tensor, " g"]]:
-        """The package's vectors."""
-        frames = (lengths + 2 * CONTEXT - SPAN) // HOP + 1
-        return self.embedding(self.mel(F.pad(samples, (CONTEXT, CONTEXT)), frames)), self.count(lengths)
+    ) -> tuple[Float[Tensor, "g T D"], Int[Tensor, " g"]]:
+        """The package's vectors; where none is pooled each with those before and after it, (g, T, 288): what has just
+        been said and what comes tell where one symbol ends and the next begins."""
+        frames, counts = (lengths + 2 * CONTEXT - SPAN) // HOP + 1, self.count(lengths)
+        x = self.embedding(self.mel(F.pad(samples, (CONTEXT, CONTEXT)), frames))
+        return (beside(x, counts) if self.whole else x), counts
 
 
 class LogMel(nn.Module):
@@ -212,6 +214,14 @@ def moments(vectors: Float[Tensor, "B T D"], counts: Int[Tensor, " B"]) -> Float
     mean = (vectors * mask).sum(1) / n
     variance = ((vectors - mean[:, None]) * mask).square().sum(1) / n
     return torch.cat([mean, (variance + 1e-6).sqrt()], 1)  # away from 0, where a square root has no gradient
+
+
+def beside(x: Float[Tensor, "g T D"], counts: Int[Tensor, " g"]) -> Float[Tensor, "g T E"]:
+    """Each frame between the one before and the one after it, (g, T, 3 D); at the ends of a clip itself once more."""
+    at = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+    last = (counts - 1)[:, None]
+    rows = torch.arange(len(x), device=x.device)[:, None]
+    return torch.cat([x[rows, (at - 1).clamp(min=0)], x, x[rows, torch.minimum(at + 1, last).clamp(min=0)]], 2)
 
 
 def within(rows: Tensor, counts: Int[Tensor, " B"]) -> Tensor:

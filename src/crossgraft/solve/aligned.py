@@ -26,6 +26,7 @@ from crossgraft.tasks import log_softmax
 RIDGES = (1e-3, 1e-4, 1e-5)  # for frames of mean squared norm 1
 STEPS, MEMORY, ENOUGH = 200, 20, 1e-6  # of L-BFGS; least change of the objective, nats a symbol
 FEW, FEW_STEPS = 100, 60  # clips of the source, and steps, by which lambda and ridge are chosen
+MANY = 200  # clips from which one part that is held out takes the place of folds
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def solve(
         total.backward()  # type: ignore[no-untyped-call]
         return total.detach()
 
-    value = float(descent.step(objective))  # type: ignore[no-untyped-call]
+    descent.step(objective)  # type: ignore[no-untyped-call]
+    value = float(objective())
     return Head(weight.detach().double().numpy(), bias.detach().double().numpy(), value)
 
 
@@ -109,17 +111,15 @@ def choose(
     def held_out(lam: float, ridge: float) -> Float[np.ndarray, " n"]:
         found = np.empty(n)
         for held in folds:
-            parts = [target.take(np.setdiff1d(np.arange(n), held))]
+            parts = [target.take(np.setdiff1d(np.arange(n), held)[:MANY])]
             parts += [replace(few, weight=lam)] if few is not None and lam else []
             own = start if few is not None and lam else None  # without the source nothing of it may help
             head = solve(parts, n_columns, ridge, own, FEW_STEPS)
-            found[held] = losses(head, target.take(held)) * (n / len(held)) * share(held)
+            found[held] = losses(head, target.take(held)) * target.symbols.lengths[held].mean()
             advance(1)
-        return found
-
-    def share(held: Int[np.ndarray, " m"]) -> float:
-        """What makes means over a fold's symbols one over all symbols."""
-        return float(target.symbols.lengths[held].sum()) / max(len(target.symbols.flat), 1)
+        judged = np.concatenate(folds)
+        each: np.ndarray = found[judged] / target.symbols.lengths[judged].mean()  # one mean over all symbols held out
+        return each
 
     first = lam if lam is not None else 1.0 if few is not None else 0.0
     both = lam is None and few is not None

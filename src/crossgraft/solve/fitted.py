@@ -16,7 +16,7 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.weights import state_revision
 from crossgraft.features.frames import Frames
 from crossgraft.objective.algebra import Objective, ce
-from crossgraft.seeds import seed_for
+from crossgraft.seeds import rng, seed_for
 from crossgraft.side import Side
 from crossgraft.solve import aligned
 from crossgraft.solve.by_folds import by_folds
@@ -168,6 +168,8 @@ def _solve_aligned(
             first = scale.unfold(start.weight, start.bias)
     if lam is None or ridge is None:
         groups = target.folds(rows, seed, "head", CHOICE_FOLDS)
+        if len(rows) > aligned.MANY:  # a source by itself: one part that is held out tells enough
+            groups = [rng(seed, "head").permutation(len(rows))[: aligned.FEW]]
         lam, ridge = aligned.choose(own, beside, n_columns, seed, groups, lam=lam, ridge=ridge, start=first)
     parts = [own] if beside is None or not lam else [own, replace(beside, weight=lam)]
     head = scale.fold(aligned.solve(parts, n_columns, ridge, first if lam else None))

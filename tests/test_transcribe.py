@@ -1,0 +1,297 @@
+"""Clips to transcripts, from files to report: frames, the head on them, layers that move, errors, and a live stream."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import audio_kit
+import numpy as np
+import pytest
+
+import crossgraft
+from crossgraft import backbones, features
+from crossgraft.alignments import cross_entropy
+from crossgraft.domains import open_domain
+from crossgraft.domains.arrays import as_utterances
+from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.features.frames import Frames
+from crossgraft.features.ragged import Ragged
+from crossgraft.run import Run
+from crossgraft.solve.aligned import Utterances, choose, losses, solve
+from crossgraft.stream import BLOCK, LONGEST, blocks, listen, pieces
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    at = tmp_path_factory.mktemp("said")
+    audio_kit.strings(at, "low", "ada", 150, 24, seed=1)
+    audio_kit.strings(at, "high", "bob", 230, 10, seed=2, tested=16)
+    return at
+
+
+def fitted(folder: Path, out: Path, **more: Any) -> Run:
+    asked: dict[str, Any] = {"task": "transcribe", "schedule": "frozen", "seed": 1} | more
+    return crossgraft.fit(target=str(folder / "high.csv"), source=str(folder / "low.csv"), out=out, **asked)
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return fitted(folder, tmp_path_factory.mktemp("runs") / "run")
+
+
+# Frames ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["auto", "cnn", "rnn"])
+def test_layers_give_as_many_frames_as_they_say_whatever_lies_beside_a_clip(folder: Path, name: str) -> None:
+    domain = as_utterances(open_domain(str(folder / "low.csv"), "low", task="transcribe")).take(range(6))
+    backbone = backbones.load(name, domain)
+    assert backbone.frames is not None
+    pixels = features.pixels(domain, backbone).values
+    whole = features.embed(backbone, pixels)
+    assert whole.flat.shape == (whole.ends[-1], backbone.dim)
+    np.testing.assert_array_equal(whole.lengths, backbone.frames(pixels.lengths))
+    for i in range(6):
+        np.testing.assert_allclose(features.embed(backbone, pixels[np.array([i])]).flat, whole.clip(i), atol=2e-4)
+    stored = features.features(domain, backbone).values
+    np.testing.assert_allclose(stored.flat, whole.flat, atol=2e-4)
+    again = features.features(domain.take([3, 1]), backbone).values
+    np.testing.assert_array_equal(again.clip(1), stored.clip(1))
+
+
+def test_frames_are_indexed_by_clip() -> None:
+    held = Frames.of([np.full((n, 2), n, float) for n in (3, 1, 2)])
+    assert held[np.array([2, 0])].flat[:, 0].tolist() == [2, 2, 3, 3, 3]
+    assert held[1:].lengths.tolist() == [1, 2]
+    assert held.padded().shape == (3, 3, 2)
+    assert held.padded()[1, 1:].tolist() == [[0, 0], [0, 0]]
+
+
+# The head ----------------------------------------------------------------------------------------------------------
+
+
+def noisy(n: int, seed: int, shift: float = 0.0) -> Utterances:
+    """Clips in which symbol k shows as feature k, in some noise."""
+    draw = np.random.default_rng(seed)
+    clips, said = [], []
+    for _ in range(n):
+        symbols = draw.integers(1, 4, draw.integers(1, 5))
+        path = np.concatenate([[0, s, s] for s in symbols] + [[0]])
+        clips.append(np.eye(5)[path + 0] + shift * np.eye(5)[4] + 0.3 * draw.standard_normal((len(path), 5)))
+        said.append(symbols)
+    return Utterances(Frames.of(clips), Ragged.of(said))
+
+
+def test_the_solution_is_a_minimum_that_says_what_was_said() -> None:
+    part = noisy(30, 0)
+    head = solve([part], 4, 1e-4)
+
+    def objective(weight: np.ndarray) -> float:
+        return float(losses(replace(head, weight=weight), part).mean() + 1e-4 / 2 * (weight**2).sum())
+
+    here, draw = objective(head.weight), np.random.default_rng(1)
+    assert head.objective == pytest.approx(here, abs=2e-3)
+    for _ in range(5):
+        assert objective(head.weight + 0.3 * draw.standard_normal(head.weight.shape)) > here
+    assert losses(head, noisy(30, 1)).mean() < 0.3 < losses(replace(head, weight=0 * head.weight), part).mean()
+
+
+def test_a_source_counts_by_its_weight_and_lambda_is_chosen_by_folds() -> None:
+    target, source = noisy(6, 2, shift=1.0), noisy(60, 3)
+    folds = [np.arange(6)[i::3] for i in range(3)]
+    lam, ridge = choose(target, source, 4, 0, folds)
+    assert lam > 0
+    joint = solve([target, replace(source, weight=lam)], 4, ridge)
+    alone = solve([target], 4, choose(target, None, 4, 0, folds)[1])
+    new = noisy(80, 4, shift=1.0)
+    assert losses(joint, new).mean() < losses(alone, new).mean()
+    assert choose(target, source, 4, 0, folds, lam=0.3, ridge=1e-3) == (0.3, 1e-3)
+
+
+# A run -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_says_word_and_character_errors_beside_its_baselines(run: Run) -> None:
+    result = run.result
+    assert result["task"] == {"kind": "transcribe", "classes": ["", "fall", "flat", "rise"], "unit": "words"}
+    for scored in (result["test"], *result["baselines"].values(), result["transfer"]):
+        assert scored["n"] == 16
+        for name in ("word_error_rate", "character_error_rate", "cross_entropy"):
+            assert scored[name]["low"] <= scored[name]["value"] <= scored[name]["high"]
+    assert result["test"]["word_error_rate"]["value"] < 0.2
+    assert result["n"]["source"] == 24
+    assert {row["model"] for row in result["paired"]} == {"target_only", "source_only", "transfer"} - {
+        result["kept"]["model"]
+    }
+    assert "word_error_rate" in result["paired"][0]
+    assert result["skipped"] == []
+
+
+def test_it_predicts_texts_with_seconds_and_scores_as_it_was_scored(run: Run, folder: Path) -> None:
+    scored = run.score(str(folder / "high.csv"), split="test")
+    assert scored["word_error_rate"] == run.result["test"]["word_error_rate"]
+    assert scored["cross_entropy"]["value"] == pytest.approx(run.result["test"]["cross_entropy"]["value"], abs=1e-5)
+    lines = [json.loads(text) for text in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    rows = Run.open(run.folder).predict([str(folder / "clips" / Path(line["name"]).name) for line in lines])
+    assert [row["text"] for row in rows] == [line["predicted"] for line in lines]
+    for row in rows:
+        assert [s["symbol"] for s in row["symbols"]] == row["text"].split()
+        assert all(0 <= s["start"] < s["end"] for s in row["symbols"])
+        assert row["log_probability"] < 0
+    limited = run.predict([str(folder / "clips" / Path(lines[0]["name"]).name)], width=8, words=["rise", "fall"])
+    assert "flat" not in limited[0]["text"]
+
+
+def test_the_same_seed_gives_the_same_weights(run: Run, folder: Path, tmp_path: Path) -> None:
+    again = fitted(folder, tmp_path / "again")
+    assert (again.folder / "weights.safetensors").read_bytes() == (run.folder / "weights.safetensors").read_bytes()
+
+
+def test_the_report_lets_hear_and_see_the_worst_and_escapes_what_files_say(run: Run, tmp_path: Path) -> None:
+    row = {"name": "<b>x</b>", "label": "<i>", "predicted": "rise", "cross_entropy": 1.0, "sound": "0.wav",
+           "heard": [{"symbol": "<script>", "start": 0.0, "end": 0.2}, {"symbol": "late", "start": "x", "end": 1}],
+           "labelled": []}  # fmt: skip
+    copy = tmp_path / "copy"
+    (copy / "pictures").mkdir(parents=True)
+    for name in ("result.json", "recipe.toml", "predictions.jsonl"):
+        (copy / name).write_bytes((run.folder / name).read_bytes())
+    audio_kit.wav(copy / "pictures" / "0.wav", audio_kit.tune("rise", 150, 0))
+    (copy / "utterances.json").write_text(json.dumps([row]))
+    page = Run.open(copy).report().read_text()
+    assert "data:audio/wav;base64," in page
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+    assert "<b>x" not in page
+    assert "Word error rate" in page
+
+
+def test_errors_by_speaker_with_an_interval_over_speakers() -> None:
+    from crossgraft.measure.transcripts import transcript_scores
+    from crossgraft.transcripts import Transcribe
+
+    task = Transcribe(("", "a", "b"), "words")
+    held = Frames.of([np.log(0.8 * np.eye(3)[[k, 0]] + 0.2 / 3) for k in (1, 2, 1, 1)])
+    truth = Ragged.of([np.array([1]), np.array([2]), np.array([2]), np.array([1])])
+    found = transcript_scores(task, held, truth, np.array(["x", "x", "y", "y"], object))
+    assert found["word_error_rate"]["value"] == 0.25
+    assert found["by_speaker"]["x"]["word_error_rate"]["value"] == 0
+    assert found["by_speaker"]["y"]["word_error_rate"]["value"] == 0.5
+    assert found["over_speakers"]["word_error_rate"]["low"] == 0
+    loss = cross_entropy(held.flat, held.lengths, truth.flat, truth.lengths)
+    assert found["cross_entropy"]["value"] == pytest.approx(loss.mean())
+
+
+@pytest.mark.parametrize("backbone", ["rnn", "cnn"])
+def test_layers_learn_by_the_same_cross_entropy(folder: Path, tmp_path: Path, backbone: str) -> None:
+    few: dict[str, Any] = {"schedule": "lp_ft", "backbone": backbone, "steps": 8, "source_steps": 30, "guard": False}
+    few |= {"baselines": False, "batch_size": 8}
+    first = fitted(folder, tmp_path / "a", **few)
+    logged = [json.loads(line) for line in (first.folder / "measures.jsonl").read_text().splitlines()]
+    source = [row["terms"]["ce(source)"] for row in logged if row["model"] == "source"]
+    assert source[-1] < 0.9 * source[0]
+    assert all(np.isfinite(v) for row in logged for v in row.get("terms", {}).values())
+    again = fitted(folder, tmp_path / "b", **few)
+    assert (again.folder / "weights.safetensors").read_bytes() == (first.folder / "weights.safetensors").read_bytes()
+    row = Run.open(first.folder).predict([str(folder / "clips" / "high-0.wav")])[0]
+    assert "text" in row
+
+
+# What is wrong with the data ----------------------------------------------------------------------------------------
+
+
+def table(folder: Path, texts: list[str | None]) -> Path:
+    lines = ["path,transcript,split"]
+    for k, text in enumerate(texts):
+        audio_kit.wav(folder / f"{k}.wav", audio_kit.tune("rise", 150, k, seconds=0.4))
+        lines.append(f"{k}.wav,{text or ''},{'train' if k % 2 else 'test'}")
+    path = folder / "table.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_transcript_that_is_too_long_for_its_clip_is_left_out_and_named(tmp_path: Path) -> None:
+    path = table(tmp_path, ["ab", "ba"] * 14 + ["ab" * 30])
+    run = crossgraft.fit(
+        target=str(path), task="transcribe", method="target_only", guard=False, schedule="frozen", out=tmp_path / "run"
+    )
+    (left,) = run.result["skipped"]
+    assert left["name"].endswith("28.wav")
+    assert "needs 60 frames" in left["reason"]
+    assert np.isfinite(run.result["test"]["cross_entropy"]["value"])
+
+
+def test_a_clip_without_a_transcript_is_unlabelled(tmp_path: Path) -> None:
+    path = table(tmp_path, ["ab", "ba"] * 4 + [None, "  "])
+    run = crossgraft.fit(
+        target=str(path), task="transcribe", method="target_only", schedule="frozen", out=tmp_path / "r"
+    )
+    assert run.result["n"]["target_labelled"] == 4
+    assert run.result["test"]["n"] == 4
+
+
+def test_what_the_alphabet_lacks_is_refused_with_its_clip(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CrossgraftError, match=r"0\.wav: 'dive' is none of the 3 words"):
+        run.score(str(table(tmp_path, ["dive rise", "fall"])))
+
+
+def test_what_does_not_go_with_transcripts_is_said_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not learn transcripts yet"):
+        fitted(folder, tmp_path / "a", method="dann", schedule="auto")
+    with pytest.raises(UsageError, match="clips with transcripts"):
+        crossgraft.fit(target="sklearn-digits", task="transcribe", out=tmp_path / "b")
+    with pytest.raises(UsageError, match="does not hold for transcripts"):
+        fitted(folder, tmp_path / "c", selection="loo")
+
+
+# A live stream -----------------------------------------------------------------------------------------------------
+
+
+def stream(parts: list[np.ndarray], header: bool = False) -> io.BytesIO:
+    sound = np.concatenate([np.concatenate([p, np.zeros(16000, np.float32)]) for p in parts])
+    raw = np.round(sound * 32767).astype("<i2").tobytes()
+    return io.BytesIO(
+        (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80>\0\0\0}\0\0\2\0\x10\0data\0\0\0\0" if header else b"") + raw
+    )
+
+
+def test_a_stream_is_cut_at_its_silences_and_predicted_as_files_are(run: Run, folder: Path) -> None:
+    import soundfile as sf
+
+    clips = [sf.read(folder / "clips" / f"high-{k}.wav", dtype="float32")[0] for k in (0, 1, 2)]
+    rows = list(listen(run, stream(clips, header=True)))
+    assert len(rows) == 3
+    files = run.predict([str(folder / "clips" / f"high-{k}.wav") for k in (0, 1, 2)])
+    assert sum(a["text"] == b["text"] for a, b in zip(rows, files, strict=True)) >= 2  # the ends are cut elsewhere
+    begins = np.cumsum([0, *(len(c) / 16000 + 1 for c in clips)])
+    for row, first, last in zip(rows, begins, begins[1:], strict=False):
+        assert first - 0.3 <= row["start"] < row["end"] <= last + 0.3
+        assert all(row["start"] - 0.1 <= s["start"] for s in row["symbols"])
+
+
+def test_a_sound_without_an_end_is_cut_and_silence_says_nothing() -> None:
+    wave = np.sin(np.arange(BLOCK) * 0.3).astype(np.float32)
+    gaps = (wave * (k % 25 != 0) for k in range(3000))  # a minute with silences too short to end a piece
+    found = [len(piece) / 16000 for _, piece in pieces(gaps)]
+    assert max(found) <= LONGEST
+    assert sum(found) > 50
+    assert list(pieces(np.zeros(BLOCK, np.float32) for _ in range(500))) == []
+
+
+def test_a_header_of_another_rate_is_refused() -> None:
+    other = io.BytesIO(b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\2\0D\xac\0\0\0\0\0\0\4\0\x10\0data\0\0\0\0" + b"\0" * 99)
+    with pytest.raises(CrossgraftError, match="2 channels of 16 bits at 44100 Hz"):
+        next(blocks(other))
+
+
+def test_the_command_prints_a_line_a_piece(run: Run) -> None:
+    sound = stream([np.concatenate([audio_kit.tune("rise", 230, k) for k in (1, 2)])]).getvalue()
+    asked = [sys.executable, "-m", "crossgraft", "predict", str(run.folder), "-", "--json"]
+    done = subprocess.run(asked, input=sound, capture_output=True, check=True)
+    (line,) = done.stdout.decode().splitlines()
+    assert {"start", "end", "text", "symbols"} <= set(json.loads(line))
