@@ -51,6 +51,7 @@ DOORS = [
     "printed",
     "cli_share",
     "export",
+    "keras",
     "share",
     "sklearn",
 ]
@@ -102,6 +103,8 @@ def heavy_after(statement: str) -> set[str]:
         "transformers",
         "accelerate",
         "openvino",
+        "keras",
+        "tensorflow",
     }
     return set(out.split()) & heavy
 
