@@ -8,10 +8,11 @@ import numpy as np
 
 from crossgraft.backbones.keras_backend import imported
 from crossgraft.keras.convert import Conversion, Held, constant
-from crossgraft.keras.operations import refuse, row
+from crossgraft.keras.operations import OPERATIONS, refuse, row
 
 keras = imported()
 L, ops = keras.layers, keras.ops
+__all__ = ["OPERATIONS"]
 
 
 def _plain(x: Any, order: tuple[int, ...]) -> Any:

@@ -1,8 +1,8 @@
 """Layers of torch as a functional model of Keras's own layers and operations: what is saved opens without crossgraft.
 
-The program that torch.export writes is walked operation by operation; operations.py has a row for each. Feature maps
-stay channels last, where TensorFlow is fast: a value knows in which order its axes are, so that a permutation costs
-nothing until an operation needs another order.
+The program that torch.export writes is walked operation by operation; operations.py and arrangement.py have a row for
+each. Feature maps stay channels last, where TensorFlow is fast: a value knows in which order its axes are, so that a
+permutation costs nothing until an operation needs another order.
 """
 
 from __future__ import annotations
@@ -75,15 +75,14 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
 
     name  of the model; its input is called x
     """
-    import crossgraft.keras.arrangement
-    from crossgraft.keras.operations import OPERATIONS
+    from crossgraft.keras.arrangement import OPERATIONS
 
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     weights |= signature.inputs_to_lifted_tensor_constants
     held: dict[str, Any] = {}
-    given: list[Any] = []
+    given: Any = None
     counts: dict[str, itertools.count[int]] = {}
 
     def value(arg: Any) -> Any:
@@ -96,8 +95,9 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
             held[node.name] = state[weights[node.name]].detach().cpu().numpy()
         elif node.op == "placeholder":
             val = node.meta["val"]
-            given.append(keras.Input(tuple(val.shape[1:]), dtype=str(val.dtype).removeprefix("torch."), name=node.name))
-            held[node.name] = Held(given[-1], tuple(range(val.ndim)))
+            assert given is None, "a program of several inputs"
+            given = keras.Input(tuple(val.shape[1:]), dtype=str(val.dtype).removeprefix("torch."), name=node.name)
+            held[node.name] = Held(given, tuple(range(val.ndim)))
         elif node.op == "call_function":
             kind = getattr(node.target, "_opname", node.target.__name__)
             row: Row | None = OPERATIONS.get(kind.removesuffix("_"))

@@ -1,4 +1,4 @@
-"""A `.keras` file as a TensorFlow SavedModel, in a process of its own: python -m crossgraft.keras.saved_model IN OUT X Y.
+"""A `.keras` file as a TensorFlow SavedModel: python -m crossgraft.keras.saved_model IN OUT X Y, a process of its own.
 
 IN is the file, OUT the folder, X an .npz of inputs, Y where what the folder answers to them is written.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,18 +36,20 @@ def write_keras(
 def write_saved_model(
     program: ExportedProgram, examples: Sequence[np.ndarray], path: Path, spec: dict[str, Any]
 ) -> list[Float[np.ndarray, "B K"]]:
-    """The folder, written by TensorFlow in a process of its own, since two frameworks in one get in each other's way."""
+    """The folder, written by TensorFlow in a process of its own: two frameworks in one disturb each other."""
     with tempfile.TemporaryDirectory() as scratch:
         file, inputs, outputs = (Path(scratch) / name for name in ("model.keras", "x.npz", "y.npz"))
         write_keras(program, [], file, spec)
-        np.savez(inputs, **{f"x{i}": x for i, x in enumerate(examples)})
+        named: dict[str, Any] = {f"x{i}": x for i, x in enumerate(examples)}
+        np.savez(inputs, **named)
         env = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
             [sys.executable, "-m", "crossgraft.keras.saved_model", file, path, inputs, outputs],
             env=env, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:160]
+            said = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception)", line)]
+            why = (said or done.stderr.strip().splitlines() or ["it said nothing"])[-1][:160]
             raise CrossgraftError(f"TensorFlow did not write the model ({why})", "pip install 'crossgraft[tensorflow]'")
         (path / "crossgraft.json").write_text(json.dumps(spec, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         with np.load(outputs) as said:
