@@ -100,6 +100,9 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
             held[node.name] = Held(given, tuple(range(val.ndim)))
         elif node.op == "call_function":
             kind = getattr(node.target, "_opname", node.target.__name__)
+            if (folded := _folded(node, value)) is not None:
+                held[node.name] = folded
+                continue
             row: Row | None = OPERATIONS.get(kind.removesuffix("_"))
             if row is None:
                 raise CrossgraftError(f"the layers use {node.target}, which has no counterpart here", OTHER)
@@ -111,6 +114,22 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
             assert node.op == "output", node.op
             return keras.Model(given, held[node.args[0][0].name].plain, name=name)
     raise AssertionError("a program without an output")
+
+
+def _folded(node: Any, value: Callable[[Any], Any]) -> np.ndarray | None:
+    """What an operation on weights alone gives, computed now; None for any other."""
+    import torch
+
+    given = keras.tree.flatten(value(list(node.args)))
+    if not any(isinstance(v, np.ndarray) for v in given) or any(isinstance(v, Held) for v in given):
+        return None
+    shape = getattr(node.meta.get("val"), "shape", None)
+    if shape is None or not all(isinstance(n, int) for n in shape):  # repeated for each example: expand
+        return None
+    args = keras.tree.map_structure(
+        lambda v: torch.from_numpy(v) if isinstance(v, np.ndarray) else v, value(list(node.args))
+    )
+    return np.asarray(node.target(*args, **node.kwargs).numpy())
 
 
 def _shape(node: Any) -> tuple[Any, ...]:
