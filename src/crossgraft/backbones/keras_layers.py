@@ -34,12 +34,18 @@ class KerasLayers(nn.Module):
         super().__init__()
         model.trainable = True
         self.structure, self.bgr = Structure(model), bgr
-        self.learning, self.fixed = _names(model.trainable_variables), _names(model.non_trainable_variables)
+        self.learning = _names(model.trainable_variables)
+        # States of random generators stay where they are: they have another name each time a file is read.
+        names = _names(model.non_trainable_variables)
+        drawn = [not variable.dtype.startswith("float") for variable in model.non_trainable_variables]
+        self.fixed = [None if skip else name for skip, name in zip(drawn, names, strict=True)]
         for name, variable in zip(self.learning, model.trainable_variables, strict=True):
             value = nn.Parameter(variable.value.detach().cpu().clone())
             self._place(name).register_parameter(name.rpartition(".")[2], value)
-        for name, variable in zip(self.fixed, model.non_trainable_variables, strict=True):
-            self._place(name).register_buffer(name.rpartition(".")[2], variable.value.detach().cpu().clone())
+        for fixed, variable in zip(self.fixed, model.non_trainable_variables, strict=True):
+            if fixed is not None:
+                value = variable.value.detach().cpu().clone()
+                self._place(fixed).register_buffer(fixed.rpartition(".")[2], value)
 
     def forward(self, x: Tensor) -> Tensor:
         """The features."""
@@ -48,7 +54,8 @@ class KerasLayers(nn.Module):
         if x.ndim == 4:
             x = (x.flip(1) if self.bgr else x).permute(0, 2, 3, 1)
         learning = [self.get_parameter(name) for name in self.learning]
-        fixed = [self.get_buffer(name) for name in self.fixed]
+        own = self.structure.model.non_trainable_variables
+        fixed = [self.get_buffer(n) if n else v.value for n, v in zip(self.fixed, own, strict=True)]
         with keras.device(x.device.type):
             out, _ = self.structure.model.stateless_call(learning, fixed, x, training=False)
         features: Tensor = out.mean((1, 2)) if out.ndim == 4 else out

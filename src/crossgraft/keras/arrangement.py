@@ -35,7 +35,7 @@ def _numbers(x: np.ndarray) -> Any:
     return [float(v) for v in x.reshape(-1)] if x.shape[-1] == x.size else None
 
 
-@row("mul")
+@row("mul", "multiply")
 def mul(c: Conversion, self: Any, other: Any) -> Any:
     """Rescaling by constants, Multiply of tensors."""
     if not isinstance(self, Held) and not isinstance(other, Held):
@@ -63,14 +63,14 @@ def add(c: Conversion, self: Any, other: Any, alpha: float = 1) -> Any:
     return Held(L.Rescaling(1.0, numbers)(x) if numbers is not None else ops.add(x, k), order)
 
 
-@row("sub")
+@row("sub", "subtract")
 def sub(c: Conversion, self: Held, other: Any, alpha: float = 1) -> Held:
     """Subtraction."""
     a, b, order = _two(self, other)
     return Held(ops.subtract(a, b), order)
 
 
-@row("div")
+@row("div", "divide", "true_divide")
 def div(c: Conversion, self: Any, other: Any) -> Held:
     """Division."""
     a, b, order = _two(self, other)

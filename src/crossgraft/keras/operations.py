@@ -129,6 +129,7 @@ for names, maker in {
     ("dropout", "clone", "contiguous", "detach", "detach_", "alias"): lambda: lambda x: x,
     ("exp",): lambda: ops.exp,
     ("sqrt",): lambda: ops.sqrt,
+    ("rsqrt",): lambda: ops.rsqrt,
 }.items():
     row(*names)(elementwise(maker))
 
