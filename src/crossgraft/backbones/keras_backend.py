@@ -16,14 +16,15 @@ def imported(needs: str | None = None) -> Any:
     """The module `keras`, of version 3.
 
     needs  the backend that it must run on, for layers that are trained as modules of torch; None for any: the one that
-           KERAS_BACKEND or keras.json names, or torch where that one is not installed
+           KERAS_BACKEND or keras.json names, or torch where that one is not installed, or where torch is loaded already:
+           TensorFlow and torch in one process may crash
 
     Raises CrossgraftError where Keras is missing or too old, or runs on another backend in this process already.
     """
     if find_spec("keras") is None:
         raise CrossgraftError("keras is not installed", "pip install 'crossgraft[keras]'")
     if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND"):
-        named = needs or _configured()
+        named = needs or ("torch" if "torch" in sys.modules else _configured())
         os.environ["KERAS_BACKEND"] = named if find_spec(named) is not None else "torch"
     import keras
 

@@ -143,8 +143,9 @@ class JointModel(keras.Model):  # type: ignore[misc]
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Each term in nats, and the compiled metrics on the target's labelled rows."""
         values = self._values(y, y_pred)
+        rows = ops.shape(keras.tree.flatten(x)[0])[0]  # as Keras weighs the loss of a batch
         for name, value in values.items():
-            self.means[name].update_state(value)
+            self.means[name].update_state(value, sample_weight=rows)
         joint = _of_domains(x)
         if self._compile_metrics is not None:
             known, labels = labelled(y["target"] if joint else y)
