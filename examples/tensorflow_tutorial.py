@@ -1,4 +1,4 @@
-"""TensorFlow's transfer-learning tutorial (frozen MobileNetV2, then its top layers fine-tuned), and the same as JointModel.
+"""TensorFlow's transfer-learning tutorial (frozen MobileNetV2, then its top layers fine-tuned) with JointModel.
 
     python examples/tensorflow_tutorial.py FOLDER [--base auto|imagenet|none] [--epochs N] [--rate R]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -251,3 +252,30 @@ def test_what_cannot_mean_anything_is_said(ck: Any, given: dict[str, np.ndarray]
         ck.JointModel(net(ck), ["a", "b"], ["b", "c"], head=keras.layers.Dense(2))
     with pytest.raises(CrossgraftError, match="no labels"):
         model.joined(given["x_t"], (given["x_s"], given["y_s"]))
+
+
+def test_the_tutorial_of_tensorflow_runs(tmp_path: Path) -> None:
+    if find_spec("tensorflow") is None:
+        pytest.skip("tensorflow is not installed: make test-tensorflow")
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for part, n in (("train", 8), ("val", 4)):
+        for k, name in enumerate(("ants", "bees")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = draw.integers(0, 100, (40, 40, 3), dtype=np.uint8) + np.uint8(120 * k)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.jpg")
+    code = (
+        "import sys, json, pathlib, tensorflow_tutorial as t; "
+        "print(json.dumps(t.tutorial(pathlib.Path(sys.argv[1]), 'none', 1, side=32)))"
+    )
+    env = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env["PYTHONPATH"] = os.pathsep.join([str(PROBE.parents[1] / "examples"), env.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert set(said) == {"untrained", "frozen", "fine_tuned"}
+    assert all(0 <= part["accuracy"] <= 1 and part["target"] > 0 for part in said.values())
+    assert (tmp_path / "tutorial.keras").is_file()

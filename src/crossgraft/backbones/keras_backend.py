@@ -16,8 +16,8 @@ def imported(needs: str | None = None) -> Any:
     """The module `keras`, of version 3.
 
     needs  the backend that it must run on, for layers that are trained as modules of torch; None for any: the one that
-           KERAS_BACKEND or keras.json names, or torch where that one is not installed, or where torch is loaded already:
-           TensorFlow and torch in one process may crash
+           KERAS_BACKEND or keras.json names, or torch where that is not installed, or where torch is loaded already,
+           since TensorFlow beside it may crash
 
     Raises CrossgraftError where Keras is missing or too old, or runs on another backend in this process already.
     """

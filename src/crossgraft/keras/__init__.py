@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from crossgraft.keras.pretrained import backbone
 from crossgraft.keras.joint import JointModel
+from crossgraft.keras.pretrained import backbone
 from crossgraft.keras.terms import cross_entropy, domain_cross_entropy, ramp, reverse
 
 __all__ = ["JointModel", "backbone", "cross_entropy", "domain_cross_entropy", "ramp", "reverse"]

@@ -32,10 +32,7 @@ def backbone(name: str = "auto", trainable: bool = True) -> Any:
     >>> base.input_shape, base.output_shape
     ((None, 224, 224, 3), (None, 1280))
     """
-    if keras.backend.backend() == "torch":
-        model = _converted(name)
-    else:
-        model = _elsewhere(name)
+    model = _converted(name) if keras.backend.backend() == "torch" else _elsewhere(name)
     model.trainable = trainable
     return model
 
