@@ -34,7 +34,7 @@ class Recipe(BaseModel):
     task: Literal["auto", "classify", "tag"] = Field(
         "auto", description="tag: the files hold tagged sentences; auto: by their first lines"
     )
-    backbone: str = Field("auto", description="auto, cnn, mlp, words, identity, a timm model, or an encoder of texts")
+    backbone: str = Field("auto", description="auto, cnn, mlp, words, identity, a timm model, model.keras, an encoder")
     weights: str | None = Field(
         None, description="local weights of the backbone: .safetensors, or .pth of plain tensors"
     )
