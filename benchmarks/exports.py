@@ -3,8 +3,8 @@
     python benchmarks/exports.py
 
 Every eighth of scikit-learn's 8 x 8 digits as vectors and as pictures; EfficientNet-Lite0 frozen, and with its layers
-fine-tuned for 20 steps. Inputs are drawn: batches of 1 and 5, random pixels or numbers. A format whose library is missing
-says so.
+fine-tuned for 20 steps. Inputs are drawn: batches of 1 and 5, random pixels or numbers. A format whose library is
+missing says so.
 """
 
 from __future__ import annotations
