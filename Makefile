@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-all lint bench docs clean
+.PHONY: quickstart test test-all test-tensorflow lint bench docs clean
 
 quickstart: $(READY)
 	$(BIN)/crossgraft quickstart
@@ -14,6 +14,16 @@ test: $(READY) lint
 
 test-all: $(READY) lint
 	$(BIN)/pytest
+
+# TensorFlow wants an older h5py than the one that is tested with the rest, so it has an environment of its own.
+test-tensorflow: .venv-tensorflow/.ready
+	OMP_NUM_THREADS=1 .venv-tensorflow/bin/python -m pytest tests/test_keras.py tests/test_keras_export.py tests/test_handing_on.py
+
+.venv-tensorflow/.ready: pyproject.toml constraints.txt
+	test -x .venv-tensorflow/bin/python || $(PYTHON) -m venv .venv-tensorflow
+	grep -v '^h5py' constraints.txt > .venv-tensorflow/constraints.txt
+	.venv-tensorflow/bin/python -m pip install --constraint .venv-tensorflow/constraints.txt --editable '.[tensorflow]' jax beartype pytest
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
@@ -35,4 +45,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info
+	rm -rf $(VENV) .venv-tensorflow .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info

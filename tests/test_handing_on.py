@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import crossgraft
 from crossgraft.cli import main
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.export import export, reference
+from crossgraft.export import NEEDS, SUFFIX, export, reference
 from crossgraft.features import pixels
 from crossgraft.run import Run
 from crossgraft.share import pull, push
@@ -40,14 +41,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 
 
 @pytest.mark.parametrize("kind", ["vectors", "mlp", "pictures"])
-@pytest.mark.parametrize("format", ["onnx", "torch", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", "torch", "openvino", "keras", "savedmodel"])
 def test_exports_say_what_the_run_says_at_any_batch_size(
     runs: dict[str, Run], kind: str, format: str, tmp_path: Path
 ) -> None:
-    for library in ("onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(library)
+    for library in NEEDS[format]:
+        if find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
     run = runs[kind]
-    suffix = {"onnx": "onnx", "torch": "pt2", "openvino": "xml"}[format]
+    suffix = SUFFIX[format][1:]
     found = export(run, format, tmp_path / f"m.{suffix}")
     assert found["max_difference"] < 1e-4
     assert json.loads((tmp_path / f"m.{suffix}.json").read_text())["output"]["probabilities"] == list(

@@ -54,6 +54,7 @@ DOORS = [
     "printed",
     "cli_share",
     "export",
+    "keras",
     "share",
     "sklearn",
 ]
@@ -105,6 +106,8 @@ def heavy_after(statement: str) -> set[str]:
         "transformers",
         "accelerate",
         "openvino",
+        "keras",
+        "tensorflow",
     }
     return set(out.split()) & heavy
 

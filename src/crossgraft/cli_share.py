@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from crossgraft.cli_options import Json
+from crossgraft.cli_options import Json, RunFolder
 from crossgraft.printed import answer
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that fit wrote.")]
 
 
 def export(
     run: RunFolder,
-    format_: Annotated[str, typer.Option("--format", help="onnx, torch or openvino.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file; by default RUN/model.onnx, .pt2 or .xml.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", "--to", help="onnx, torch, openvino, keras or savedmodel.")
+    ] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file; by default RUN/model.onnx, .pt2, .xml, ...")] = None,
     json_: Json = False,
 ) -> None:
-    """The run's model as ONNX, a torch.export program or for OpenVINO, checked against the run."""
+    """The run's model as ONNX, a torch.export program, for OpenVINO, Keras or TensorFlow, checked against the run."""
     from crossgraft.export import export as write
     from crossgraft.run import Run
 

@@ -1,10 +1,11 @@
-"""A run's model as ONNX, as a torch.export program or for OpenVINO, checked against the model it was made from."""
+"""A run's model as ONNX, a torch.export program, for OpenVINO, Keras or TensorFlow, checked against the run."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,27 +27,37 @@ if TYPE_CHECKING:
 
     from crossgraft.run import Run
 
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "keras": ".keras", "savedmodel": ".savedmodel"}
 MOST = 1e-4  # difference of probabilities above which an export is refused
 BATCHES = (1, 5)  # sizes that are tried: the batch is dynamic
-NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": (), "openvino": ("openvino",)}
-Infer = Callable[[np.ndarray], np.ndarray]
+NEEDS: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch": (),
+    "openvino": ("openvino",),
+    "keras": ("keras",),
+    "savedmodel": ("keras", "tensorflow"),
+}
+EXTRA = {"keras": "keras", "savedmodel": "tensorflow"}
+Said = list[Float[np.ndarray, "B K"]]  # probabilities for each batch of examples, once the export is loaded again
 
 
 def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dict[str, Any]:
     """Write the run's model and a JSON file beside it that says what goes in and what comes out.
 
-    format  onnx, torch or openvino
-    out     the file; by default RUN/model.onnx, .pt2 or .xml
+    format  onnx, torch, openvino, keras, or savedmodel, which is a folder
+    out     the file; by default RUN/model.onnx, .pt2, .xml, .keras or .savedmodel
 
     Pictures go in as uint8 (B, S, S, C), resized and cropped as the JSON file says, and are normalised inside; vectors
     as float32 (B, D). Probabilities (B, K) come out. Raises CrossgraftError where a library is missing, or where a
     probability differs by more than 1e-4: then nothing is left behind.
     """
     if format not in SUFFIX:
-        raise UsageError(f"unknown format {format!r}", nearest(format, list(SUFFIX)) or "use onnx, torch or openvino")
+        raise UsageError(
+            f"unknown format {format!r}", nearest(format, list(SUFFIX)) or f"use one of {', '.join(SUFFIX)}"
+        )
     if missing := [name for name in NEEDS[format] if find_spec(name) is None]:
-        raise CrossgraftError(f"{' and '.join(missing)} not installed", "pip install 'crossgraft[export]'")
+        extra = EXTRA.get(format, "export")
+        raise CrossgraftError(f"{' and '.join(missing)} not installed", f"pip install 'crossgraft[{extra}]'")
     model = run.model
     if model.backbone.kind not in ("image", "vector"):
         raise CrossgraftError(
@@ -55,6 +66,8 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     path = Path(out) if out is not None else run.folder / f"model{SUFFIX[format]}"
     if path.suffix != SUFFIX[format]:
         raise UsageError(f"{path} does not end in {SUFFIX[format]}", "choose another --out")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise UsageError(f"{path} is a folder of something else", "choose another --out")
     module = assembled(model)
     examples = [_inputs(model, n) for n in BATCHES]
     spec: dict[str, Any] = {
@@ -65,14 +78,15 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     scratch = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        infer = _WRITERS[format](module, examples[-1], scratch, spec)
-        worst = max(float(np.abs(infer(x) - reference(model, x)).max()) for x in examples)
+        said = _WRITERS[format](module, examples, scratch, spec)
+        worst = max(float(np.abs(p - reference(model, x)).max()) for p, x in zip(said, examples, strict=True))
         if not worst <= MOST:
             raise CrossgraftError(
                 f"probabilities of the export differ by {worst:.1e}",
                 "use another format; this one does not fit the layers",
             )
         for part in sorted(scratch.parent.glob(f"{scratch.stem}.*")):
+            _remove(path.with_suffix(part.suffix))
             part.replace(path.with_suffix(part.suffix))
         spec |= {"max_difference": worst, "checked_batches": list(BATCHES)}
         path.with_name(path.name + ".json").write_text(
@@ -82,7 +96,7 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         raise CrossgraftError(f"cannot write {path}: {wrong.strerror}", "make room or choose another --out") from None
     finally:
         for part in scratch.parent.glob(f"{scratch.stem}.*"):
-            part.unlink()
+            _remove(part)
     return {"run": str(run.folder), "file": str(path), **spec}
 
 
@@ -152,7 +166,11 @@ def _program(module: nn.Module, x: np.ndarray) -> Any:
         return torch.export.export(module, (torch.from_numpy(x),), dynamic_shapes=shapes)
 
 
-def _onnx(module: nn.Module, x: np.ndarray, path: Path, spec: dict[str, Any]) -> Infer:
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _onnx(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import onnx
     import onnxruntime
     import torch
@@ -161,7 +179,7 @@ def _onnx(module: nn.Module, x: np.ndarray, path: Path, spec: dict[str, Any]) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            module, (torch.from_numpy(x),), dynamo=True, verbose=False, input_names=["x"],
+            module, (torch.from_numpy(examples[-1]),), dynamo=True, verbose=False, input_names=["x"],
             output_names=["probabilities"], dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}},
         )  # fmt: skip
     assert made is not None
@@ -169,26 +187,40 @@ def _onnx(module: nn.Module, x: np.ndarray, path: Path, spec: dict[str, Any]) ->
     onnx.helper.set_model_props(proto, {"crossgraft": json.dumps(spec, ensure_ascii=False)})
     path.write_bytes(proto.SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda v: np.asarray(session.run(None, {"x": v})[0])
+    return [np.asarray(session.run(None, {"x": x})[0]) for x in examples]
 
 
-def _torch(module: nn.Module, x: np.ndarray, path: Path, spec: dict[str, Any]) -> Infer:
+def _torch(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import torch
 
-    torch.export.save(_program(module, x), path, extra_files={"crossgraft.json": json.dumps(spec)})
+    torch.export.save(_program(module, examples[-1]), path, extra_files={"crossgraft.json": json.dumps(spec)})
     loaded = torch.export.load(path).module()
-    return lambda v: np.asarray(loaded(torch.from_numpy(v)).detach().numpy())
+    return [np.asarray(loaded(torch.from_numpy(x)).detach().numpy()) for x in examples]
 
 
-def _openvino(module: nn.Module, x: np.ndarray, path: Path, spec: dict[str, Any]) -> Infer:
+def _openvino(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import openvino as ov
 
-    made = ov.convert_model(_program(module, x))
+    made = ov.convert_model(_program(module, examples[-1]))
     made.inputs[0].get_tensor().set_names({"x"})
     made.outputs[0].get_tensor().set_names({"probabilities"})
     ov.save_model(made, path, compress_to_fp16=False)
     compiled = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda v: np.asarray(compiled([v])[0])
+    return [np.asarray(compiled([x])[0]) for x in examples]
 
 
-_WRITERS = {"onnx": _onnx, "torch": _torch, "openvino": _openvino}
+def _keras(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+    from crossgraft.keras.writing import write_keras
+
+    return write_keras(_program(module, examples[-1]), examples, path, spec)
+
+
+def _savedmodel(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+    from crossgraft.keras.writing import write_saved_model
+
+    return write_saved_model(_program(module, examples[-1]), examples, path, spec)
+
+
+_WRITERS: dict[str, Callable[[nn.Module, list[np.ndarray], Path, dict[str, Any]], Said]] = {
+    "onnx": _onnx, "torch": _torch, "openvino": _openvino, "keras": _keras, "savedmodel": _savedmodel,
+}  # fmt: skip

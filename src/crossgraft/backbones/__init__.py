@@ -37,8 +37,9 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
 
     name     auto (pictures: EfficientNet-Lite0, texts: MiniLM, audio: Google's speech embedding, of installed packages;
              vectors: identity), cnn, cnn_bn, rnn, mlp, words, identity; for pictures torchvision/NAME, or any model of
-             timm: NAME, timm/NAME, hf_hub:USER/NAME; for texts any encoder of transformers: a local folder, or
-             USER/NAME; for audio wav2vec2, HuBERT, WavLM and Whisper in the same way
+             timm: NAME, timm/NAME, hf_hub:USER/NAME; for pictures and vectors a model.keras, or keras/NAME of
+             keras.applications; for texts any encoder of transformers: a local folder, or USER/NAME; for audio
+             wav2vec2, HuBERT, WavLM and Whisper in the same way
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 
     Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights
@@ -49,6 +50,8 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
             raise UsageError(f"backbone {name} takes no --weights", "name the model that the file belongs to")
         if domain.kind not in OWN[name]:
             raise UsageError(f"backbone {name} does not read {domain.kind}s", "use --backbone auto")
+    if is_keras(name):
+        return _of_keras(name, weights, domain.kind)
     if name == "auto":
         name = "identity" if domain.kind == "vector" else "auto"
     if domain.kind in ("text", "sentence"):
@@ -73,6 +76,12 @@ def rebuild(
     kind: str = "image",
 ) -> Backbone:  # fmt: skip
     """The backbone of a saved model: found by its name alone, or (where `state` is given) with these weights."""
+    if is_keras(name):
+        from crossgraft.backbones.weights import with_state
+
+        random = state is not None and not name.endswith(".keras")
+        found = _of_keras(name, "random" if random else None, kind)
+        return found if state is None else with_state(found, state, preprocess)
     if kind in ("text", "sentence"):
         from crossgraft.backbones.weights import with_state
 
@@ -117,6 +126,20 @@ def _of_audio(name: str, weights: str | None, kind: str) -> Backbone:
     if name == "auto":
         return audio_models.speech_embedding(of)
     return audio_models.mel_net(name, of) if name in OWN else audio_models.audio_model(name, weights, of)
+
+
+def is_keras(name: str) -> bool:
+    """Whether a name is that of a Keras model: a file, or one of keras.applications."""
+    return name.endswith(".keras") or name.startswith("keras/")
+
+
+def _of_keras(name: str, weights: str | None, kind: str) -> Backbone:
+    from crossgraft.backbones.keras_models import keras_model
+
+    found = keras_model(name, weights)
+    if found.kind != kind:
+        raise UsageError(f"backbone {name} reads {found.kind}s, not {kind}s", "use --backbone auto")
+    return found
 
 
 def _published(name: str, weights: str | None) -> Backbone:
