@@ -106,6 +106,7 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
         converted(Mixed(), torch.zeros(2, 4), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_packaged_backbone_opens_without_crossgraft(tmp_path: Path) -> None:
     backbone = efficientnet_lite0()
     draw = np.random.default_rng(0)

@@ -187,7 +187,7 @@ def test_errors_by_speaker_with_an_interval_over_speakers() -> None:
     assert found["cross_entropy"]["value"] == pytest.approx(loss.mean())
 
 
-@pytest.mark.parametrize("backbone", ["rnn", "cnn"])
+@pytest.mark.parametrize("backbone", ["rnn", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_layers_learn_by_the_same_cross_entropy(folder: Path, tmp_path: Path, backbone: str) -> None:
     few: dict[str, Any] = {"schedule": "lp_ft", "backbone": backbone, "steps": 8, "source_steps": 30, "guard": False}
     few |= {"baselines": False, "batch_size": 8}
@@ -295,3 +295,19 @@ def test_the_command_prints_a_line_a_piece(run: Run) -> None:
     done = subprocess.run(asked, input=sound, capture_output=True, check=True)
     (line,) = done.stdout.decode().splitlines()
     assert {"start", "end", "text", "symbols"} <= set(json.loads(line))
+
+
+def test_the_report_has_errors_by_speaker(run: Run, tmp_path: Path) -> None:
+    result = dict(run.result)
+    rate = {"value": 0.25, "low": 0.1, "high": 0.4}
+    result["test"] = result["test"] | {
+        "by_speaker": {"<u>eve": {"n": 3, "word_error_rate": rate, "character_error_rate": rate}}
+    }
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "result.json").write_text(json.dumps(result))
+    (copy / "recipe.toml").write_bytes((run.folder / "recipe.toml").read_bytes())
+    page = Run.open(copy).report().read_text()
+    assert "By speaker" in page
+    assert "&lt;u&gt;eve" in page
+    assert "25.0" in page

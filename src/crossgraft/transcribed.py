@@ -12,7 +12,8 @@ from crossgraft.alignments import align, best_path
 from crossgraft.domains.clips import RATE, encode
 from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import paired
-from crossgraft.measure.transcripts import ERRORS, RATES, difference, error_counts
+from crossgraft.measure.entities import difference
+from crossgraft.measure.transcripts import ERRORS, RATES, error_counts, rates
 from crossgraft.prepare import Job
 from crossgraft.run import PREDICTIONS, Run
 from crossgraft.side import Side
@@ -76,7 +77,7 @@ def of_transcripts(job: Job, kept: str, log_p: Mapping[str, Frames]) -> dict[str
         for name in log_p:
             if name != kept:
                 entropy = paired(losses[kept], losses[name])
-                said: dict[str, Any] = {rate: difference(counts[kept][:, k], counts[name][:, k])
+                said: dict[str, Any] = {rate: difference(counts[kept][:, k], counts[name][:, k], score=rates)
                                         for k, rate in enumerate(RATES)}  # fmt: skip
                 said["cross_entropy"] = {
                     "value": entropy.value, "low": entropy.low, "high": entropy.high, "p_value": entropy.p

@@ -5,7 +5,7 @@ A span counts where its first word, its last word and its type are right (conlle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,11 +87,21 @@ def intervals(counts: Int[np.ndarray, "S 3"], seed: int = 0) -> dict[str, Score]
     }
 
 
-def difference(ours: Int[np.ndarray, "S 3"], theirs: Int[np.ndarray, "S 3"], seed: int = 0) -> dict[str, float]:
-    """F1 of one model less that of another on the same sentences, drawn together; p two-sided of no difference."""
+def f1(counts: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, " *B"]:
+    """F1 alone of `ratios`."""
+    return ratios(counts)[..., 2]
+
+
+def difference(
+    ours: Int[np.ndarray, "S c"],
+    theirs: Int[np.ndarray, "S c"],
+    seed: int = 0,
+    score: Callable[[Float[np.ndarray, "*B c"]], Float[np.ndarray, " *B"]] = f1,
+) -> dict[str, float]:
+    """A score of one model less that of another on the same sentences, drawn together; p two-sided of no
+    difference."""
     both = np.stack([ours, theirs], 1)
-    d = ratios(both.sum(0))[:, 2]
-    drawn = ratios(resampled(both, seed))[..., 2]
+    d, drawn = score(both.sum(0)), score(resampled(both, seed))
     delta = drawn[:, 0] - drawn[:, 1]
     low, high = np.quantile(delta, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = min(float((delta <= 0).mean()), float((delta >= 0).mean()))

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from crossgraft.alignments import cross_entropy
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
-from crossgraft.measure.entities import RESAMPLES, resampled
+from crossgraft.measure.entities import resampled
 from crossgraft.measure.scores import LEVEL, Score, mean_interval
 from crossgraft.transcripts import Transcribe
 
@@ -50,18 +50,6 @@ def interval(counts: Int[np.ndarray, "N 2"], seed: int = 0) -> Score:
         return Score(value, float("nan"), float("nan"))
     low, high = np.quantile(rates(resampled(counts, seed)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Score(value, float(low), float(high))
-
-
-def difference(ours: Int[np.ndarray, "N 2"], theirs: Int[np.ndarray, "N 2"], seed: int = 0) -> dict[str, float]:
-    """The rate of one model less that of another on the same utterances, drawn together; p two-sided of none."""
-    both = np.stack([ours, theirs], 1)
-    d = rates(both.sum(0))
-    drawn = rates(resampled(both, seed))
-    delta = drawn[:, 0] - drawn[:, 1]
-    low, high = np.quantile(delta, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = min(float((delta <= 0).mean()), float((delta >= 0).mean()))
-    p = min(2 * (tail * RESAMPLES + 1) / (RESAMPLES + 1), 1.0)
-    return {"value": float(d[0] - d[1]), "low": float(low), "high": float(high), "p_value": p}
 
 
 def transcript_scores(

@@ -16,11 +16,9 @@ from jaxtyping import Float, Int
 from crossgraft.alignments import cross_entropy
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
-from crossgraft.progress import bar
 from crossgraft.seeds import rng
-from crossgraft.solve.by_folds import LAMS
+from crossgraft.solve.by_folds import searching
 from crossgraft.solve.convex import Head
-from crossgraft.solve.pick import nearest_to_one
 from crossgraft.tasks import log_softmax
 
 RIDGES = (1e-3, 1e-4, 1e-5)  # for frames of mean squared norm 1
@@ -101,8 +99,7 @@ def choose(
 ) -> tuple[float, float]:
     """Lambda and ridge of CE(target) + lam CE(source) + ridge/2 |W|^2 by the target's held-out cross-entropy.
 
-    First the ridge, of the least loss at lambda 1, then lambda at that ridge: the one nearest to 1 within a standard
-    error of the best, `pick.nearest_to_one`. The source is a hundred of its clips, drawn by `seed`.
+    As `by_folds.searching` has it. The source is a hundred of its clips, drawn by `seed`.
     """
     n = len(target.symbols)
     few = None if source is None else source.take(rng(seed, "choose").permutation(len(source.symbols))[:FEW])
@@ -121,13 +118,5 @@ def choose(
         each: np.ndarray = found[judged] / target.symbols.lengths[judged].mean()  # one mean over all symbols held out
         return each
 
-    first = lam if lam is not None else 1.0 if few is not None else 0.0
-    both = lam is None and few is not None
-    ridges, lams = RIDGES if ridge is None else (), LAMS if both else ()
-    with bar("lambda and ridge by folds", (len(ridges) + len(lams) - bool(ridges and lams)) * len(folds)) as advance:
-        if ridge is None:
-            ridge = min(ridges, key=lambda r: float(held_out(first, r).mean()))
-        if not both:
-            return first, ridge
-        table = np.stack([held_out(each, ridge) for each in LAMS])
-    return nearest_to_one(np.array(LAMS), table, table.mean(1)), ridge
+    with searching(len(folds), few is not None, lam, ridge, RIDGES) as (advance, search):
+        return search(held_out)

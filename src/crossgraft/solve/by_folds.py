@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 
@@ -36,8 +37,7 @@ def by_folds(
     sums        losses of rows to those of independent groups, of the same mean
     lam, ridge  hold one of them
 
-    First the ridge, of the least loss at lambda 1, then lambda at that ridge: the one nearest to 1 within a standard
-    error of the best, `pick.nearest_to_one`. Rows have mean squared norm 1 (`path.scaling`).
+    As `searching` has it. Rows have mean squared norm 1 (`path.scaling`).
     """
     few = None if source is None else drawn(source, SOURCE_ROWS, seed)
     starts: dict[int, Head] = {}
@@ -58,14 +58,33 @@ def by_folds(
             advance(1)
         return sums(found)
 
-    first = lam if lam is not None else 1.0 if few is not None else 0.0
-    both = lam is None and few is not None
-    ridges, lams = SOURCE_RIDGES if ridge is None else (), LAMS if both else ()
-    points = len(ridges) + len(lams) - bool(ridges and lams)  # lambda 1 at the chosen ridge is solved already
-    with bar("lambda and ridge by folds", points * len(folds)) as advance:
-        if ridge is None:
-            ridge = min(ridges, key=lambda r: float(losses(first, r).mean()))
+    with searching(len(folds), few is not None, lam, ridge, SOURCE_RIDGES) as (advance, search):
+        return search(losses)
+
+
+Losses = Callable[[float, float], Float[np.ndarray, " g"]]
+
+
+@contextmanager
+def searching(
+    n_folds: int, with_source: bool, lam: float | None, ridge: float | None, ridges: Sequence[float]
+) -> Iterator[tuple[Callable[[int], object], Callable[[Losses], tuple[float, float]]]]:
+    """A bar's advance, a step a fold, and the search itself: held-out losses of a lambda and a ridge to the two.
+
+    First the ridge, of the least loss at lambda 1, then lambda at that ridge: the one nearest to 1 within a standard
+    error of the best, `pick.nearest_to_one`. What is given is held.
+    """
+    first = lam if lam is not None else 1.0 if with_source else 0.0
+    both = lam is None and with_source
+    tried, lams = tuple(ridges) if ridge is None else (), LAMS if both else ()
+    points = len(tried) + len(lams) - bool(tried and lams)  # lambda 1 at the chosen ridge is solved already
+
+    def search(losses: Losses) -> tuple[float, float]:
+        found = ridge if ridge is not None else min(tried, key=lambda r: float(losses(first, r).mean()))
         if not both:
-            return first, ridge
-        table = np.stack([losses(each, ridge) for each in LAMS])
-    return nearest_to_one(np.array(LAMS), table, table.mean(1)), ridge
+            return first, found
+        table = np.stack([losses(each, found) for each in LAMS])
+        return nearest_to_one(np.array(LAMS), table, table.mean(1)), found
+
+    with bar("lambda and ridge by folds", points * n_folds) as advance:
+        yield advance, search
