@@ -146,3 +146,13 @@ def test_seconds_of_symbols() -> None:
     assert timed(task, spans, (0.05, 0.1)) == [
         {"symbol": "a", "start": 0.0, "end": 0.1}, {"symbol": "b", "start": 0.2, "end": 0.3}
     ]  # fmt: skip
+
+
+def test_no_error_among_few_words_is_no_proof_of_none() -> None:
+    from crossgraft.measure.transcripts import error_counts, interval
+
+    found = interval(error_counts(["a b", "b a"], ["a b", "b a"])[:, 0])
+    assert found.value == found.low == 0
+    assert 0.3 < found.high < 0.6
+    some = interval(error_counts(["a b", "b a", "a a"], ["a b", "b", "a a"])[:, 0])
+    assert some.low == 0 < some.value < some.high

@@ -43,7 +43,8 @@ def wilson(hits: Float[np.ndarray, " n"]) -> Score:
     n, p = len(hits), float(hits.mean())
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return Score(p, float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+    # In rounded numbers an end that is p itself, at 0 and 1, may pass it by.
+    return Score(p, float(np.clip(centre - half, 0.0, p)), float(np.clip(centre + half, p, 1.0)))
 
 
 def mean_interval(losses: Float[np.ndarray, " n"], seed: int = 0) -> Score:

@@ -12,7 +12,7 @@ from crossgraft.alignments import cross_entropy
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import resampled
-from crossgraft.measure.scores import LEVEL, Score, mean_interval
+from crossgraft.measure.scores import LEVEL, Score, mean_interval, wilson
 from crossgraft.transcripts import Transcribe
 
 RATES = ("word_error_rate", "character_error_rate")
@@ -44,8 +44,11 @@ def rates(counts: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, " *B"]:
 
 
 def interval(counts: Int[np.ndarray, "N 2"], seed: int = 0) -> Score:
-    """The rate of all with the percentile interval of the bootstrap over rows; NaN with one row."""
+    """The rate of all with the percentile interval of the bootstrap over rows; NaN with one row. Without any error,
+    which no draw of rows would show either, Wilson's interval of none among so many words or characters."""
     value = float(rates(counts.sum(0)))
+    if len(counts) > 1 and not counts[:, ERRORS].any():
+        return wilson(np.zeros(max(int(counts[:, TRUE].sum()), 1)))
     if len(counts) < 2:
         return Score(value, float("nan"), float("nan"))
     low, high = np.quantile(rates(resampled(counts, seed)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
