@@ -43,7 +43,7 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
         side, test = job.target, job.target.rows("test")
         models = {("joint" if k == "transfer" else k): v for k, v in outcome.models.items()}
         models["kept"] = outcome.models[outcome.verdict.kept]
-        truth = [job.task.text(side.truth[np.array([i])].flat.tolist()) for i in test]
+        truth = job.task.texts(side.truth[test].flat, side.truth[test].lengths)
         errors, entropy = {}, {}
         for name, fitted in models.items():
             log_p = fitted.log_probabilities(side, test)

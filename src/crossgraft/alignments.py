@@ -61,6 +61,15 @@ def cross_entropy(
     return np.asarray(-np.logaddexp(alpha[np.arange(n), last], said))
 
 
+def a_symbol(losses: Float[np.ndarray, " N"], counts: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Losses of whole sequences, scaled so that their mean is that over all symbols.
+
+    >>> a_symbol(np.array([3.0, 1.0]), np.array([3, 1])).tolist()
+    [1.5, 0.5]
+    """
+    return losses * (len(losses) / max(int(counts.sum()), 1))
+
+
 def best_path(log_p: Float[np.ndarray, "T K"]) -> list[tuple[int, int, int]]:
     """The most probable alignment's symbols: each with its first frame and one past its last.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.prepare import Job
 from crossgraft.progress import say
@@ -84,9 +85,8 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     n, k = len(job.rows), len(job.target.columns)
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
-    if job.target.truth is not None:
-        return _of_clips(job, learn, use, most, rival)
-    log_p, seen = np.zeros((n, k)), np.zeros(n, dtype=bool)
+    log_p: Any = np.zeros((n, k)) if job.target.truth is None else Frames.of([np.zeros((1, k))] * n)
+    seen = np.zeros(n, dtype=bool)
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
         log_p[held] = learn(job.rows[rest], f"{use}/fold{i}").log_probabilities(job.target, job.rows[held])
@@ -96,21 +96,6 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
             if of(log_p, job.target, job.rows).losses[judged].mean() > rival[judged].mean():
                 return None
     return of(log_p, job.target, job.rows)
-
-
-def _of_clips(job: Job, learn: Learn, use: str, most: int, rival: Losses | None) -> HeldOut | None:
-    """The same of utterances, whose frames are as many as the model's layers make of them."""
-    assert job.target.truth is not None
-    n, counts = len(job.rows), job.target.truth.lengths[job.rows]
-    losses, seen = np.zeros(n), np.zeros(n, dtype=bool)
-    for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
-        model = learn(job.rows[np.setdiff1d(np.arange(n), held)], f"{use}/fold{i}")
-        own = judge(model, job.target, job.rows[held]).losses
-        losses[held] = own * (counts[held].sum() / len(held)) / (counts.sum() / n)  # one mean over all symbols
-        seen[held] = True
-        if rival is not None and losses[seen].mean() > rival[seen].mean():
-            return None
-    return HeldOut(losses)
 
 
 def nested(path: Path) -> Losses:

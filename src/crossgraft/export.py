@@ -157,12 +157,13 @@ def _described(model: Model) -> dict[str, Any]:
     return spec
 
 
-def _program(module: nn.Module, x: np.ndarray) -> Any:
+def program_of(module: nn.Module, x: np.ndarray) -> Any:
+    """Layers as a program of torch.export whose batch is of any size; x: an example of its one input."""
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shapes = {"x": {0: torch.export.Dim("batch", min=1)}}
+        shapes = ({0: torch.export.Dim("batch", min=1)},)
         return torch.export.export(module, (torch.from_numpy(x),), dynamic_shapes=shapes)
 
 
@@ -193,7 +194,7 @@ def _onnx(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[
 def _torch(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import torch
 
-    torch.export.save(_program(module, examples[-1]), path, extra_files={"crossgraft.json": json.dumps(spec)})
+    torch.export.save(program_of(module, examples[-1]), path, extra_files={"crossgraft.json": json.dumps(spec)})
     loaded = torch.export.load(path).module()
     return [np.asarray(loaded(torch.from_numpy(x)).detach().numpy()) for x in examples]
 
@@ -201,7 +202,7 @@ def _torch(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict
 def _openvino(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import openvino as ov
 
-    made = ov.convert_model(_program(module, examples[-1]))
+    made = ov.convert_model(program_of(module, examples[-1]))
     made.inputs[0].get_tensor().set_names({"x"})
     made.outputs[0].get_tensor().set_names({"probabilities"})
     ov.save_model(made, path, compress_to_fp16=False)
@@ -212,13 +213,13 @@ def _openvino(module: nn.Module, examples: list[np.ndarray], path: Path, spec: d
 def _keras(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     from crossgraft.keras.writing import write_keras
 
-    return write_keras(_program(module, examples[-1]), examples, path, spec)
+    return write_keras(program_of(module, examples[-1]), examples, path)
 
 
 def _savedmodel(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     from crossgraft.keras.writing import write_saved_model
 
-    return write_saved_model(_program(module, examples[-1]), examples, path, spec)
+    return write_saved_model(program_of(module, examples[-1]), examples, path, spec)
 
 
 _WRITERS: dict[str, Callable[[nn.Module, list[np.ndarray], Path, dict[str, Any]], Said]] = {

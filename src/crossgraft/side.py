@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft import features
-from crossgraft.alignments import cross_entropy
+from crossgraft.alignments import a_symbol, cross_entropy
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.splits import tolerate
@@ -116,8 +116,7 @@ class Side:
         if self.truth is None:
             return self.by_example(-log_p[np.arange(len(rows)), self.labels[rows]], rows)
         own = self.truth[rows]
-        found = cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths)
-        return found * (len(rows) / max(int(own.lengths.sum()), 1))
+        return a_symbol(cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths), own.lengths)
 
     def by_example(self, losses: Float[np.ndarray, " n"], rows: Rows) -> Float[np.ndarray, " m"]:
         """Losses of rows as one an example, of the same mean: words of a sentence are not independent."""

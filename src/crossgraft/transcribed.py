@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from crossgraft.alignments import align, best_path
+from crossgraft.alignments import align, best_path, cross_entropy
 from crossgraft.domains.clips import RATE, encode
 from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import paired
@@ -31,9 +31,9 @@ def transcribed(
     """Write what was said and understood in each test clip, and the clips with most errors: their sound, spectrogram,
     and where in time each symbol lies, as it was understood and as it should have been."""
     assert side.truth is not None
-    truth = [task.text(side.truth[np.array([i])].flat.tolist()) for i in test]
-    said = task.decode(log_p.flat, log_p.lengths)
-    losses = side.losses(log_p, test) * side.truth[test].lengths.sum() / len(test)
+    own = side.truth[test]
+    truth, said = task.texts(own.flat, own.lengths), task.decode(log_p.flat, log_p.lengths)
+    losses = cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths)
     errors = error_counts(truth, said)[..., ERRORS].sum(1)
     names = side.domain.names[test]
     run.write_lines(
@@ -71,7 +71,7 @@ def of_transcripts(job: Job, kept: str, log_p: Mapping[str, Frames]) -> dict[str
     side, test = job.target, job.target.rows("test")
     table = []
     if len(test) > 1 and side.truth is not None and isinstance(job.task, Transcribe):
-        truth = [job.task.text(side.truth[np.array([i])].flat.tolist()) for i in test]
+        truth = job.task.texts(side.truth[test].flat, side.truth[test].lengths)
         counts = {m: error_counts(truth, job.task.decode(p.flat, p.lengths)) for m, p in log_p.items()}
         losses = {m: side.losses(p, test) for m, p in log_p.items()}
         for name in log_p:

@@ -63,6 +63,10 @@ class Transcribe(Classify):
         """The transcript of some columns."""
         return (" " if self.unit == "words" else "").join(self.classes[c] for c in symbols).strip()
 
+    def texts(self, symbols: Int[np.ndarray, " S"], counts: Int[np.ndarray, " N"]) -> list[str]:
+        """The transcripts of sequences of columns, one after the other; counts (N,) of each."""
+        return [self.text(own.tolist()) for own in np.split(symbols, np.cumsum(counts)[:-1])]
+
     def decode(
         self, log_probabilities: Float[np.ndarray, "F K"], lengths: Int[np.ndarray, " N"] | None = None
     ) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from crossgraft.backbones.framing import (
     HALVED,
     HOP,
     STEP,
+    WHISPER_HOP,
     WINDOW,
     embedding_frames,
     mel_frames,
@@ -128,7 +130,7 @@ def audio_model(name: str, weights: str | None, kind: Sound = "audio") -> Backbo
     made = Backbone(
         name, _named(own, kind), kind, dim, build, AUTO_GROUPS, tokens=Tokens(longest, "samples", samples),
         pretrained=weights != "random", portable=weights is None, frames=_frames(kind, longest, count),
-        times=(0.01, 0.02),
+        times=((step := prod(config.get("conv_stride", (WHISPER_HOP,))) / RATE) / 2, step),
     )  # fmt: skip
     made.groups = groups_of_encoder(made.module)
     return made

@@ -10,7 +10,7 @@ import numpy as np
 
 from crossgraft.backbones.keras_backend import imported
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.seeds import rng
+from crossgraft.seeds import Passes, rng
 from crossgraft.tasks import MISSING
 
 keras = imported()
@@ -75,15 +75,13 @@ class Rows:
         self.y = None if y is None else _labels(name, y, self.n)
         if self.n == 0:
             raise CrossgraftError(f"the {name} has no rows", "give some, or leave it out")
-        self.size, self.use, self.seed = min(batch_size, self.n), f"keras/{name}", seed
+        self.passes, self.use, self.seed = Passes(self.n, batch_size), f"keras/{name}", seed
 
     def __len__(self) -> int:
-        return math.ceil(self.n / self.size)
+        return math.ceil(self.n / self.passes.size)
 
     def __getitem__(self, at: int) -> Any:
-        places = np.arange(at * self.size, (at + 1) * self.size)
-        order = {k: rng(self.seed, f"{self.use}/{k}").permutation(self.n) for k in {*(places // self.n)}}
-        rows = np.array([order[p // self.n][p % self.n] for p in places])
+        rows = self.passes.rows(self.seed, self.use, at)
         x = keras.tree.map_structure(lambda values: values[rows], self.x)
         return x if self.y is None else (x, self.y[rows])
 
@@ -121,7 +119,7 @@ def _zipped(domains: Mapping[str, Any], batch_size: int, steps: int | None, seed
             raise UsageError(f"the {name} is a PyDataset beside a tf.data.Dataset", "give both as the same kind")
         rows = Rows(name, given, batch_size, seed)
         whole = tf.data.Dataset.from_tensor_slices(rows.x if rows.y is None else (rows.x, rows.y))
-        sets[name] = whole.shuffle(rows.n, seed=rng(seed, rows.use).integers(1 << 31)).repeat().batch(rows.size)
+        sets[name] = whole.shuffle(rows.n, seed=rng(seed, rows.use).integers(1 << 31)).repeat().batch(rows.passes.size)
         lengths.append(len(rows))
     if steps is None and not lengths:
         raise UsageError("all domains are repeated without end", "give steps")

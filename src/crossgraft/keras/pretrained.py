@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from crossgraft import backbones
 from crossgraft.backbones.keras_backend import imported
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.export import program_of
 from crossgraft.keras.convert import to_keras
 
 keras = imported()
@@ -38,8 +40,6 @@ def backbone(name: str = "auto", trainable: bool = True) -> Any:
 
 
 def _converted(name: str) -> Any:
-    import torch
-
     from crossgraft.features.engine import wrapped
 
     found = backbones.rebuild(name, preprocess=None, dim=0)
@@ -47,12 +47,8 @@ def _converted(name: str) -> Any:
     if p is None or not found.pretrained:
         raise UsageError(f"backbone {name} has no published weights for pictures", "use auto, or a model of timm")
     layers = wrapped(found.fresh(0), p).eval()
-    example = torch.zeros(2, p.size, p.size, p.channels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        shapes = ({0: torch.export.Dim("batch", min=1)},)
-        program = torch.export.export(layers, (example,), dynamic_shapes=shapes)
-    return to_keras(program, name.replace("/", "_").replace(":", "_"))
+    example = np.zeros((2, p.size, p.size, p.channels), dtype=np.float32)
+    return to_keras(program_of(layers, example), name.replace("/", "_").replace(":", "_"))
 
 
 def _elsewhere(name: str) -> Any:

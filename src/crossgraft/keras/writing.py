@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-def write_keras(
-    program: ExportedProgram, examples: Sequence[np.ndarray], path: Path, spec: dict[str, Any]
-) -> list[Float[np.ndarray, "B K"]]:
+def write_keras(program: ExportedProgram, examples: Sequence[np.ndarray], path: Path) -> list[Float[np.ndarray, "B K"]]:
     """The file; what the model in it says of each batch of examples."""
     keras = imported()
     to_keras(program, "crossgraft").save(path)
@@ -39,7 +37,7 @@ def write_saved_model(
     """The folder, written by TensorFlow in a process of its own: two frameworks in one disturb each other."""
     with tempfile.TemporaryDirectory() as scratch:
         file, inputs, outputs = (Path(scratch) / name for name in ("model.keras", "x.npz", "y.npz"))
-        write_keras(program, [], file, spec)
+        write_keras(program, [], file)
         named: dict[str, Any] = {f"x{i}": x for i, x in enumerate(examples)}
         np.savez(inputs, **named)
         env = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}

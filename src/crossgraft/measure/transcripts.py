@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.alignments import cross_entropy
+from crossgraft.alignments import a_symbol, cross_entropy
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import resampled
@@ -63,13 +63,11 @@ def transcript_scores(
     groups  the speaker of each utterance: gives the same by speaker, and `over_speakers`, an interval that takes
             speakers rather than utterances for independent, where there are two or more
     """
-    texts = [task.text(truth[np.array([i])].flat.tolist()) for i in range(len(truth))]
-    counts = error_counts(texts, task.decode(log_p.flat, log_p.lengths))
+    counts = error_counts(task.texts(truth.flat, truth.lengths), task.decode(log_p.flat, log_p.lengths))
     losses = cross_entropy(log_p.flat, log_p.lengths, truth.flat, truth.lengths)
-    losses = losses * (len(losses) / max(int(truth.lengths.sum()), 1))
     found: dict[str, Any] = {"n": len(truth), "symbols": int(truth.lengths.sum())}
     found |= {name: interval(counts[:, k], seed).json() for k, name in enumerate(RATES)}
-    found["cross_entropy"] = mean_interval(losses, seed).json()
+    found["cross_entropy"] = mean_interval(a_symbol(losses, truth.lengths), seed).json()
     speakers = sorted({str(g) for g in groups if g}) if groups is not None else []
     if groups is not None and len(speakers) > 1:
         own = {s: counts[groups == s] for s in speakers}

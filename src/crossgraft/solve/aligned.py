@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.alignments import cross_entropy
+from crossgraft.alignments import a_symbol, cross_entropy
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.seeds import rng
@@ -83,7 +83,7 @@ def losses(head: Head, part: Utterances) -> Float[np.ndarray, " n"]:
     """Cross-entropy of each clip, whose mean is that of a symbol."""
     log_p = log_softmax(part.x.flat.astype(np.float64) @ head.weight + head.bias)
     found = cross_entropy(log_p, part.x.lengths, part.symbols.flat, part.symbols.lengths)
-    return found * (len(found) / max(len(part.symbols.flat), 1))
+    return a_symbol(found, part.symbols.lengths)
 
 
 def choose(

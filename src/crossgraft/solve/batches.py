@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from crossgraft.errors import UsageError
 from crossgraft.features.ragged import Ragged, tensor
-from crossgraft.seeds import rng, seed_for
+from crossgraft.seeds import Passes, rng, seed_for
 from crossgraft.tasks import MISSING
 
 Augment = Callable[[Tensor, Generator], Tensor]
@@ -71,24 +72,14 @@ class Stream:
     augment: Augment | None = None
     strong: Augment | None = None
     known: Mapping[str, np.ndarray] = field(default_factory=dict)
-    _orders: dict[tuple[int, str, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def rows(self, seed: int, use: str, step: int) -> Int[np.ndarray, " B"]:
         """The rows that step `step` (from 0) reads."""
-        n = len(self.labels)
-        size = min(self.batch_size, n)
-        start = step * size
-        epochs = range(start // n, (start + size - 1) // n + 1)
-        joined = np.concatenate([self._order(seed, use, e) for e in epochs])
-        return joined[start - epochs[0] * n :][:size]
+        return self._passes.rows(seed, use, step)
 
-    def _order(self, seed: int, use: str, epoch: int) -> np.ndarray:
-        key = (seed, use, epoch)
-        if key not in self._orders:
-            while len(self._orders) >= 2:  # a step never looks further back than the epoch before
-                del self._orders[next(iter(self._orders))]
-            self._orders[key] = rng(seed, f"{use}/epoch{epoch}").permutation(len(self.labels))
-        return self._orders[key]
+    @cached_property
+    def _passes(self) -> Passes:
+        return Passes(len(self.labels), self.batch_size)
 
     def batch(
         self,

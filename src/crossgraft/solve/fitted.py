@@ -167,9 +167,8 @@ def _solve_aligned(
         if start is not None and start.backbone.dim == backbone.dim:
             first = scale.unfold(start.weight, start.bias)
     if lam is None or ridge is None:
-        groups = target.folds(rows, seed, "head", CHOICE_FOLDS)
-        if len(rows) > aligned.MANY:  # a source by itself: one part that is held out tells enough
-            groups = [rng(seed, "head").permutation(len(rows))[: aligned.FEW]]
+        one = [rng(seed, "head").permutation(len(rows))[: aligned.FEW]]  # of many a part tells enough
+        groups = one if len(rows) > aligned.MANY else target.folds(rows, seed, "head", CHOICE_FOLDS)
         lam, ridge = aligned.choose(own, beside, n_columns, seed, groups, lam=lam, ridge=ridge, start=first)
     parts = [own] if beside is None or not lam else [own, replace(beside, weight=lam)]
     head = scale.fold(aligned.solve(parts, n_columns, ridge, first if lam else None))
