@@ -240,11 +240,15 @@ def test_what_the_alphabet_lacks_is_refused_with_its_clip(run: Run, tmp_path: Pa
         run.score(str(table(tmp_path, ["dive rise", "fall"])))
 
 
-def test_what_does_not_go_with_transcripts_is_said_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
+def test_what_does_not_go_with_transcripts_is_said_before_anything_is_read(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="does not learn transcripts yet"):
         fitted(folder, tmp_path / "a", method="dann", schedule="auto")
     with pytest.raises(UsageError, match="clips with transcripts"):
         crossgraft.fit(target="sklearn-digits", task="transcribe", out=tmp_path / "b")
+    with pytest.raises(UsageError, match="tent adapts to batches"):
+        run.predict([str(folder / "clips" / "high-0.wav")], tent=True)
     with pytest.raises(UsageError, match="does not hold for transcripts"):
         fitted(folder, tmp_path / "c", selection="loo")
 
@@ -295,6 +299,10 @@ def test_the_command_prints_a_line_a_piece(run: Run) -> None:
     done = subprocess.run(asked, input=sound, capture_output=True, check=True)
     (line,) = done.stdout.decode().splitlines()
     assert {"start", "end", "text", "symbols"} <= set(json.loads(line))
+    assert b"1 piece of sound" in done.stderr
+    silent = subprocess.run(asked, input=b"", capture_output=True, check=True)
+    assert silent.stdout == b""
+    assert b"0 pieces of sound" in silent.stderr
 
 
 def test_the_report_has_errors_by_speaker(run: Run, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 from crossgraft.cli_options import Json, RunFolder
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.printed import line
+from crossgraft.progress import say
 
 STREAM = "-"
 
@@ -71,9 +72,12 @@ def _stream(run: Any, decoding: dict[str, Any], out: Path | None, as_json: bool)
 
     if out is not None:
         raise UsageError("a stream goes to standard output", "leave out --out, and redirect it")
+    pieces = 0
     for row in listen(run, sys.stdin.buffer, **decoding):
+        pieces += 1
         when = f"{row['start']:.2f}-{row['end']:.2f} s\t"
         print(json.dumps(finite(row), ensure_ascii=False) if as_json else when + line(row), flush=True)
+    say(f"the stream has ended: {pieces} piece{'' if pieces == 1 else 's'} of sound between silences")
 
 
 def _lines(file: Path) -> list[str]:

@@ -15,7 +15,7 @@ from crossgraft.alignments import best_path, cross_entropy
 from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
-from crossgraft.errors import CrossgraftError
+from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
@@ -68,6 +68,8 @@ class Model:
         clips that are transcribed the text, its log-probability and each symbol of the most probable alignment with its
         seconds; `decoding` are options of `Decoder`."""
         if isinstance(self.task, Transcribe):
+            if tent:
+                raise UsageError("tent adapts to batches of examples, and transcripts have none yet", "leave it out")
             return self._said(domain, self.task, Decoder(self.task, **decoding))
         if isinstance(self.task, Tag):
             return self._spans(domain, self.task, tent)
