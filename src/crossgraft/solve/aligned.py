@@ -19,6 +19,7 @@ from crossgraft.features.ragged import Ragged
 from crossgraft.seeds import rng
 from crossgraft.solve.by_folds import searching
 from crossgraft.solve.convex import Head
+from crossgraft.solve.threads import threads_for
 from crossgraft.tasks import log_softmax
 
 RIDGES = (1e-3, 1e-4, 1e-5)  # for frames of mean squared norm 1
@@ -74,8 +75,9 @@ def solve(
         total.backward()  # type: ignore[no-untyped-call]
         return total.detach()
 
-    descent.step(objective)  # type: ignore[no-untyped-call]
-    value = float(objective())
+    with threads_for(max(x.numel() for x, *_ in held) * n_columns):
+        descent.step(objective)  # type: ignore[no-untyped-call]
+        value = float(objective())
     return Head(weight.detach().double().numpy(), bias.detach().double().numpy(), value)
 
 

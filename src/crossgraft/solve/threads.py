@@ -7,6 +7,7 @@ path over 140 rows took ten times as long as with one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,9 +24,18 @@ def _controller() -> ThreadpoolController:
 
 @contextmanager
 def threads_for(multiplications: float) -> Iterator[None]:
-    """One thread of BLAS inside, unless the products made there are as large as this and that is large."""
+    """One thread of BLAS, and of torch where it is loaded, inside, unless the products made there are as large as this
+    and that is large."""
     if multiplications > LARGE:
         yield
-    else:
+        return
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 1
+    try:
+        if torch is not None and before > 1:
+            torch.set_num_threads(1)
         with _controller().limit(limits=1, user_api="blas"):
             yield
+    finally:
+        if torch is not None and before > 1:
+            torch.set_num_threads(before)
