@@ -169,6 +169,9 @@ def test_the_report_lets_hear_and_see_the_worst_and_escapes_what_files_say(run: 
     assert "<script>" not in page
     assert "<b>x" not in page
     assert "Word error rate" in page
+    assert "could not be read" not in page
+    assert "1 warning" not in page
+    assert "Symbols" in page
 
 
 def test_errors_by_speaker_with_an_interval_over_speakers() -> None:

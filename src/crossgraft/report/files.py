@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crossgraft.errors import CrossgraftError
-from crossgraft.report.values import clean, number, rows
+from crossgraft.report.values import clean, number, part, rows
 
 # A picture is recognised by its first bytes, never by its name.
 KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
@@ -75,14 +75,16 @@ class RunFiles:
 def read(folder: Path) -> RunFiles:
     """Read a run folder. Only result.json is needed; a broken line or file costs itself and is noted."""
     notes: list[str] = []
+    result = _result(folder / "result.json")
+    transcripts = part(result, "task").get("kind") == "transcribe"  # whose lines have no probabilities to draw
     return RunFiles(
-        result=_result(folder / "result.json"),
+        result=result,
         measures=[
             row
             for row in _lines(folder / "measures.jsonl", clean, notes)
             if "model" in row and number(row.get("step")) is not None
         ],
-        predictions=list(_lines(folder / "predictions.jsonl", _prediction, notes)),
+        predictions=[] if transcripts else list(_lines(folder / "predictions.jsonl", _prediction, notes)),
         pictures=_pictures(folder / "pictures", notes),
         texts=_texts(_rows(folder / "texts.json", notes)),
         sentences=_rows(folder / "sentences.json", notes),

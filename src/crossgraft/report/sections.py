@@ -31,13 +31,14 @@ SELECTIONS = {
 def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What was put together: titles and values."""
     n, backbone = part(result, "n"), part(result, "backbone")
+    classes = listed(part(result, "task"), "classes")  # of transcripts with the blank, "", which nobody says
     labelled = [
         ("Target, labelled", plain(n.get("target_labelled"))),
         ("Target, validation", plain(n.get("target_val")) if n.get("target_val") else ""),
         ("Target, unlabelled", plain(n.get("target_unlabelled")) if n.get("target_unlabelled") else ""),
         ("Source, labelled", plain(n.get("source")) if n.get("source") else ""),
         ("Target, test", plain(n.get("target_test") or n.get("test"))),
-        ("Classes", plain(len(listed(part(result, "task"), "classes")) or None)),
+        ("Symbols" if "" in classes else "Classes", plain(len([c for c in classes if c != ""]) or None)),
         ("Backbone", str(backbone.get("name") or "")),
         ("Method", str(result.get("method") or "")),
         ("Schedule", str(result.get("schedule") or "")),
