@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -122,6 +122,7 @@ def test_every_method_moves_exactly_what_its_gradient_should_reach(
 def test_lambda_zero_is_the_target_only_run_to_the_last_bit_and_the_source_is_not_read() -> None:
     class Never:
         shape, labels, flat = (1,), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        tasks: ClassVar[dict[str, Any]] = {}
         batch_size = 1
 
         def __getattr__(self, name: str) -> Any:
@@ -224,7 +225,7 @@ def test_options_change_the_training_and_are_repeatable(options: dict[str, Any])
 
 def test_class_weights_are_inverse_frequencies() -> None:
     stream = Stream(np.zeros((6, 1), np.float32), np.array([0, 0, 0, 1, -1, -1]), 2)
-    torch.testing.assert_close(stream.class_weights(3), torch.tensor([4 / 6, 4 / 2, 0.0]))
+    torch.testing.assert_close(class_weights(stream.labels, 3), torch.tensor([4 / 6, 4 / 2, 0.0]))
 
 
 def test_statistics_are_fixed_in_transfer_and_learn_only_in_step_one() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def open_domain(
     name: str,
     *,
     input: str | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     split: str | None = None,
     task: str | None = None,
 ) -> Domain:
@@ -31,13 +33,15 @@ def open_domain(
             or of audio (unlabelled); a folder of text files of one class each, an example a line; a .txt file or a list
             of str (unlabelled); CoNLL lines or JSON lines of tagged sentences, in a file or a folder of train, dev and
             test; lists of words with lists of tags, (X, y); a .csv, .tsv, .json, .jsonl or .parquet table; .npz, HDF5
-            or idx arrays; arrays X, (X, y) or (X, y, split), X may be texts, or a dict of them; a DataFrame; a
+            or idx arrays; arrays X, (X, y) or (X, y, split), X may be texts, y a dict of several labels, or a dict of
+            all; a DataFrame; a
             `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label); "mnist5000" or
             "sklearn-digits"; a name that the `datasets` library knows; a path of audio and
             `?env=noise:10dB`, heard in another environment (`domains/environments.py`)
     task    tag: files hold tagged sentences; transcribe: clips with transcripts; classify: neither; else their first
             lines say it
-    input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`
+    input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`; of
+            several label columns each is in `Domain.more`
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
 
@@ -56,7 +60,7 @@ def open_domain(
     if library == "datasets":
         from crossgraft.domains.hub import dataset_domain
 
-        return dataset_domain(what, name, input=input, label=label, split=split)
+        return dataset_domain(what, name, input=input, label=_one(label, name), split=split)
     if isinstance(what, dict):
         from crossgraft.domains.files import dict_domain
 
@@ -65,6 +69,8 @@ def open_domain(
         what = (what, None)
     if hasattr(what, "shape") and hasattr(what, "dtype"):
         what = (what, None)
+    if isinstance(what, tuple) and len(what) in (2, 3) and isinstance(what[1], dict):
+        return _several(what, name)
     if isinstance(what, tuple) and len(what) in (2, 3) and _tagged(what[1]):
         from crossgraft.domains.sentences import sentence_domain
 
@@ -83,6 +89,29 @@ def open_domain(
     )
 
 
+def _several(what: tuple[Any, ...], name: str) -> Domain:
+    """Inputs with labels of several kinds by name; those that are tags of the words come first."""
+    from crossgraft.domains.label_columns import bound, labels_of, unbound
+
+    inputs, columns, *split = what
+    tags = [c for c, y in columns.items() if _tagged(y)]
+    if tags:
+        domain = open_domain((inputs, columns[tags[0]], *split), name)
+        return replace(domain, more={c: domain.labels if c == tags[0] else labels_of(y) for c, y in columns.items()})
+    n = len(next(iter(columns.values()), ()))
+    return unbound(open_domain((inputs, bound(columns, n), *split), name), tuple(columns))
+
+
+def _one(label: str | Sequence[str] | None, where: str) -> str | None:
+    """The label column of what can have one only."""
+    if label is None or isinstance(label, str):
+        return label
+    if len(label) > 1:
+        what = f"{where} has one label an example, and {' and '.join(map(repr, label))} are asked for"
+        raise UsageError(what, "give a table, JSON lines of tagged sentences, or (X, {name: labels})")
+    return label[0] if label else None
+
+
 def _tagged(labels: Any) -> bool:
     """Whether labels are lists of tags, some of them missing."""
     given = [y for y in labels if y is not None] if isinstance(labels, (list, tuple)) else []
@@ -90,7 +119,7 @@ def _tagged(labels: Any) -> bool:
 
 
 def _open_path(
-    text: str, name: str, input: str | None, label: str | None, split: str | None, task: str | None
+    text: str, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, task: str | None
 ) -> Domain:
     bare, mark, place = text.rpartition("?env=")
     if mark and not os.path.exists(text):
@@ -102,7 +131,9 @@ def _open_path(
         from crossgraft.domains.conll import holds_tags, tagged_domain
 
         if task == "tag" or holds_tags(path):
-            return tagged_domain(path, name)
+            return tagged_domain(path, name, () if label is None or isinstance(label, str) else label)
+    if not (os.path.isfile(path) and path.suffix.lower() in TABLES):
+        label = _one(label, text)
     if os.path.isdir(path):
         from crossgraft.domains.folders import folder_domain
         from crossgraft.domains.texts import holds_texts, text_folder
@@ -122,11 +153,11 @@ def _open_path(
     from crossgraft.domains.hub import named_domain
 
     hint = nearest(text, [*PACKAGED, *os.listdir()])
-    return named_domain(text, name, input=input, label=label, split=split, hint=hint.rstrip("?"))
+    return named_domain(text, name, input=input, label=_one(label, text), split=split, hint=hint.rstrip("?"))
 
 
 def _open_file(
-    path: Path, name: str, input: str | None, label: str | None, split: str | None, task: str | None
+    path: Path, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, task: str | None
 ) -> Domain:
     suffix = path.suffix.lower()
     if suffix in TABLES:

@@ -6,14 +6,17 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from crossgraft.domains.digest import file_bytes
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.folders import children
 from crossgraft.domains.labels import SPLIT_NAMES
+from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.sentences import sentence_domain, split_words
 from crossgraft.domains.texts import decoded
 from crossgraft.errors import CrossgraftError, Skipped
@@ -38,9 +41,13 @@ class Sentences:
     splits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    more: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, words: list[str], tags: list[str] | None, name: str, split: str) -> None:
-        """One sentence."""
+    def add(
+        self, words: list[str], tags: list[str] | None, name: str, split: str, row: dict[str, Any] | None = None
+    ) -> None:
+        """One sentence, and the JSON that it came from."""
+        self.more.append(row or {})
         self.words.append(words)
         self.tags.append(tags)
         self.names.append(name)
@@ -68,11 +75,13 @@ def holds_tags(path: Path) -> bool:
     return bool(found) and all(len(c) > 1 and is_tag(c[-1]) for c in found)
 
 
-def tagged_domain(path: Path, name: str) -> Domain:
+def tagged_domain(path: Path, name: str, labels: Sequence[str] = ()) -> Domain:
     """A Domain of the tagged sentences of a file, or of a folder whose files are called train, dev, test or alike.
 
     CoNLL: a word a line, its tag behind a tab or a blank (of several columns the first is the word, the last the tag),
     a blank line between sentences; a file of one column has no tags. Raises CrossgraftError naming file and line.
+
+    labels  the tags and other keys of JSON lines, for `Domain.more`
     """
     found = Sentences()
     if path.is_dir():
@@ -85,10 +94,21 @@ def tagged_domain(path: Path, name: str) -> Domain:
         _read(path, "", found)
     if not found.words:
         raise CrossgraftError(f"there is no tagged sentence in {path}", "give a word and its tag a line")
-    return sentence_domain(
+    domain = sentence_domain(
         found.words, found.tags, name, names=found.names, split=found.splits,
         skipped=found.skipped, notes=tuple(found.notes),
     )  # fmt: skip
+    return replace(domain, more={c: _column(c, domain, found, path) for c in labels})
+
+
+def _column(name: str, domain: Domain, found: Sentences, path: Path) -> np.ndarray:
+    """The tags, or what JSON lines hold under a key."""
+    if name in (*SPANS, *TAGS):
+        return domain.labels
+    if not any(name in row for row in found.more):
+        keys = sorted({k for row in found.more for k in row})
+        raise CrossgraftError(f"{path} has no label {name!r}", f"its JSON lines hold {', '.join(keys) or 'none'}")
+    return tidy([row.get(name) for row in found.more], len(domain))[0]
 
 
 def _read(path: Path, split: str, found: Sentences) -> None:
@@ -180,7 +200,7 @@ def _json_lines(text: str, path: Path, split: str, found: Sentences) -> None:
         else:
             raise CrossgraftError(f"{at} has neither a text nor words", FORM)
         if words:
-            found.add(words, tags, f"{path.name}:{number}", SPLIT_NAMES.get(own, ""))
+            found.add(words, tags, f"{path.name}:{number}", SPLIT_NAMES.get(own, ""), row)
         else:
             found.skipped.append(Skipped(f"{path.name}:{number}", "the text is empty"))
 

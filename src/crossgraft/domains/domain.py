@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ class Domain:
     notes   what is worth saying about the data (labels with stray blanks, ...)
     scaled_reader  as reader, and may give a smaller picture whose sides are no shorter than its second argument
     groups  (N,) str: the speaker of each example, "" where unknown; one group's examples are not independent
+    more    label columns by name where an example has several labels, each as `labels`, which is the first of them
     """
 
     name: str
@@ -55,6 +56,7 @@ class Domain:
     notes: tuple[str, ...] = ()
     scaled_reader: Callable[[Any, int], np.ndarray] | None = None
     groups: np.ndarray | None = None
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,9 +91,11 @@ class Domain:
         at = np.asarray(indices, dtype=np.int64)
         inputs = self.inputs[at] if isinstance(self.inputs, np.ndarray) else [self.inputs[i] for i in at]
         groups = None if self.groups is None else self.groups[at]
+        more = {name: own[at] for name, own in self.more.items()}
         return replace(
-            self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at], groups=groups
-        )
+            self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at], groups=groups,
+            more=more,
+        )  # fmt: skip
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Domain:
         """The domain less the examples that could not be read, which go to `skipped`."""

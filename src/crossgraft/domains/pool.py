@@ -23,23 +23,28 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
             )
     if len(labelled) == 1:
         return replace(labelled[0], splits=np.full(len(labelled[0]), "train"))
-    # Each row keeps its own domain's reader: sources may come from different kinds of file.
-    inputs = [(d, x) for d in labelled for x in d.inputs]
+    return replace(together(labelled, "source"), splits=np.full(sum(map(len, labelled)), "train"))
+
+
+def together(domains: Sequence[Domain], name: str) -> Domain:
+    """Several domains of one kind as one, with their labels and splits; names say which each example is of."""
+    # Each row keeps its own domain's reader: domains may come from different kinds of file.
+    inputs = [(d, x) for d in domains for x in d.inputs]
     return Domain(
-        name="source",
-        kind=labelled[0].kind,
+        name=name,
+        kind=domains[0].kind,
         inputs=inputs,
-        labels=np.concatenate([d.labels for d in labelled]),
-        names=np.array([f"{d.name}/{n}" for d in labelled for n in d.names]),
-        splits=np.full(len(inputs), "train"),
+        labels=np.concatenate([d.labels for d in domains]),
+        names=np.array([f"{d.name}/{n}" for d in domains for n in d.names]),
+        splits=np.concatenate([d.splits for d in domains]),
         reader=lambda pair: pair[0].reader(pair[1]),
         digester=lambda pair: pair[0].digester(pair[1]),
         scaled_reader=lambda pair, at_least: (pair[0].scaled_reader or (lambda x, _: pair[0].reader(x)))(
             pair[1], at_least
         ),
-        skipped=tuple(s for d in labelled for s in d.skipped),
-        notes=tuple(n for d in labelled for n in d.notes),
-        groups=np.concatenate([np.full(len(d), "") if d.groups is None else d.groups for d in labelled])
-        if any(d.groups is not None for d in labelled)
+        skipped=tuple(s for d in domains for s in d.skipped),
+        notes=tuple(n for d in domains for n in d.notes),
+        groups=np.concatenate([np.full(len(d), "") if d.groups is None else d.groups for d in domains])
+        if any(d.groups is not None for d in domains)
         else None,
     )

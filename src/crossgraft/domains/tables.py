@@ -25,6 +25,7 @@ from crossgraft.domains.columns import (
 )  # fmt: skip
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.folders import example_files
+from crossgraft.domains.label_columns import together, unbound
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
 from crossgraft.domains.sorts import by_name, most
@@ -32,6 +33,7 @@ from crossgraft.domains.table_files import Table, read_table
 from crossgraft.domains.texts import text_domain
 from crossgraft.errors import CrossgraftError, Skipped
 
+Labels = str | Sequence[str] | None  # one column, or several
 Bad = dict[int, str]  # rows that cannot be used, with the reason
 
 
@@ -40,7 +42,7 @@ def table_domain(
     name: str,
     *,
     input: str | None = None,
-    label: str | None = None,
+    label: Labels = None,
     split: str | None = None,
     transcripts: bool = False,
 ) -> Domain:
@@ -49,13 +51,14 @@ def table_domain(
     transcripts  labels are what is said in clips, and their column is called so
     """
     usual = TRANSCRIPTS if transcripts and label is None else ()
-    table = read_table(path, (*(c for c in (label, split) if c), *usual))
+    asked = (label,) if isinstance(label, str) else tuple(label or ())
+    table = read_table(path, (*asked, *((split,) if split else ()), *usual))
     label = label or next((c for u in usual for c in table.columns if c.strip().lower() == u), None)
     return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split)
 
 
 def frame_domain(
-    frame: Any, name: str, *, input: str | None = None, label: str | None = None, split: str | None = None
+    frame: Any, name: str, *, input: str | None = None, label: Labels = None, split: str | None = None
 ) -> Domain:
     """A Domain from a pandas DataFrame; paths are taken relative to the working folder."""
     columns = {str(c): v if v.dtype.kind in "buif" else list(v) for c in frame.columns for v in [frame[c].to_numpy()]}
@@ -64,9 +67,12 @@ def frame_domain(
 
 
 def rows_domain(
-    table: Table, folder: Path, where: str, name: str, *, input: str | None, label: str | None, split: str | None
+    table: Table, folder: Path, where: str, name: str, *, input: str | None, label: Labels, split: str | None
 ) -> Domain:
     """A Domain from columns in memory; paths are taken relative to `folder`, `where` is what errors call the table."""
+    if label is not None and not isinstance(label, str):
+        both, joined = together(table, label, where)
+        return unbound(rows_domain(both, folder, where, name, input=input, label=joined, split=split), label)
     known, n = list(table.columns), len(table.rows)
     chosen = choose(known, where, input, label, split)
     if n == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +21,47 @@ from crossgraft.tasks import MISSING
 Augment = Callable[[Tensor, Generator], Tensor]
 
 
+class TaskLabels(NamedTuple):
+    """One task's labels of a batch: of examples (B,), or of the elements of all sequences, `lengths` (B,) of each.
+
+    known    whether each example has a label, bool (B,)
+    aligned  whether they are symbols of transcripts, of which a frame has none of its own
+    """
+
+    labels: Tensor
+    known: Tensor
+    lengths: Tensor | None = None
+    aligned: bool = False
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """The same of all examples of a stream: labels (N,), or rows of them."""
+
+    labels: Int[np.ndarray, " N"] | Ragged
+    known: np.ndarray
+    aligned: bool = False
+
+    @property
+    def flat(self) -> Int[np.ndarray, " n"]:
+        """All labels, of sequences those of all elements."""
+        return self.labels.flat if isinstance(self.labels, Ragged) else self.labels
+
+    def take(self, rows: Int[np.ndarray, " B"]) -> TaskLabels:
+        """Those of a batch."""
+        own, known = self.labels[rows], torch.from_numpy(self.known[rows])
+        if isinstance(own, Ragged):
+            flat = torch.from_numpy(own.flat.astype(np.int64))
+            return TaskLabels(flat, known, torch.from_numpy(own.lengths), self.aligned)
+        return TaskLabels(torch.from_numpy(own), known)
+
+
 @dataclass(frozen=True)
 class Batch:
     """values as the net takes them, labels (B,) long, soft (B, k) with mixup.
 
     strong  the same examples under the strong augmentation
+    tasks   labels of several tasks, by name, in place of `labels`
     known   weights of the rows, their places in the stream as "at", and how many "symbols" each transcript has
     """
 
@@ -34,6 +70,7 @@ class Batch:
     soft: Tensor | None = None
     strong: Tensor | None = None
     known: Mapping[str, Tensor] = field(default_factory=dict)
+    tasks: Mapping[str, TaskLabels] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -44,7 +81,10 @@ class Batch:
             return None if t is None else t.to(device, non_blocking=True)
 
         known = {k: moved(t) for k, t in self.known.items()}
-        return Batch(moved(self.values), moved(self.labels), moved(self.soft), moved(self.strong), known)
+        tasks = {
+            k: TaskLabels(moved(t.labels), moved(t.known), moved(t.lengths), t.aligned) for k, t in self.tasks.items()
+        }
+        return Batch(moved(self.values), moved(self.labels), moved(self.soft), moved(self.strong), known, tasks)
 
 
 @dataclass(eq=False)
@@ -58,6 +98,7 @@ class Stream:
     augment     a batch and a generator to a batch
     strong      the same for the second view of terms that ask for one
     known       weights of the rows, (N,), by name
+    tasks       labels of several tasks by name; `labels` are not read then
 
     Every epoch is a permutation of its own, and batches run on from one epoch into the next.
 
@@ -72,6 +113,7 @@ class Stream:
     augment: Augment | None = None
     strong: Augment | None = None
     known: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tasks: Mapping[str, TaskRows] = field(default_factory=dict)
 
     def rows(self, seed: int, use: str, step: int) -> Int[np.ndarray, " B"]:
         """The rows that step `step` (from 0) reads."""
@@ -112,7 +154,7 @@ class Stream:
         known = {name: torch.from_numpy(w[rows]) for name, w in self.known.items()} | {"at": torch.from_numpy(rows)}
         if isinstance(own, Ragged) and isinstance(self.values, Ragged) and self.values.sound:
             known["symbols"] = torch.from_numpy(own.lengths)
-        batch = Batch(values, labels, None, second, known)
+        batch = Batch(values, labels, None, second, known, {k: t.take(rows) for k, t in self.tasks.items()})
         if mixup <= 0 or not (self.flat != MISSING).any():
             return batch
         if isinstance(self.values, Ragged):
@@ -131,12 +173,15 @@ class Stream:
 
     @property
     def flat(self) -> Int[np.ndarray, " n"]:
-        """All labels, of sentences those of all words."""
+        """All labels, of sentences those of all words, of several tasks those of one after the other."""
+        if self.tasks:
+            return np.concatenate([t.flat for t in self.tasks.values()])
         return self.labels.flat if isinstance(self.labels, Ragged) else self.labels
 
-    def class_weights(self, classes: int) -> Tensor:
-        """w_c = n / (k n_c) over the k classes that have an example, 0 for the others."""
-        counts = np.bincount(self.flat[self.flat != MISSING], minlength=classes)
-        present = max(int((counts > 0).sum()), 1)
-        weights = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
-        return torch.from_numpy(weights.astype(np.float32))
+
+def class_weights(labels: Int[np.ndarray, " n"], classes: int) -> Tensor:
+    """w_c = n / (k n_c) over the k classes that have an example, 0 for the others."""
+    counts = np.bincount(labels[labels != MISSING], minlength=classes)
+    present = max(int((counts > 0).sum()), 1)
+    weights = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
+    return torch.from_numpy(weights.astype(np.float32))

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from crossgraft.errors import UsageError
-from crossgraft.solve.batches import Stream
+from crossgraft.solve.batches import class_weights
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import Phase, Stage
 from crossgraft.solve.settings import Settings
@@ -55,11 +57,11 @@ class Engine:
             self.stepper = self.optimiser
         self.learned: list[nn.Parameter] = []
 
-    def options(self, stream: Stream, classes: int) -> Mapping[str, Any]:
-        """The options of a domain's terms."""
+    def options(self, labels: Int[np.ndarray, " n"], classes: int) -> Mapping[str, Any]:
+        """The options of the terms of a domain, or of a task, with these labels."""
         options: dict[str, Any] = {"label_smoothing": self.settings.label_smoothing}
         if self.settings.class_weights == "balanced":
-            options["class_weights"] = stream.class_weights(classes).to(self.device)
+            options["class_weights"] = class_weights(labels, classes).to(self.device)
         return options
 
     def begin(self, stage: Stage) -> None:
@@ -81,9 +83,15 @@ class Engine:
         context: AbstractContextManager[None] = self.accelerator.autocast()
         return context
 
-    def descend(self, loss: Tensor, phase: Phase, rate: float) -> None:
-        """One step of AdamW on the parts of a phase."""
-        self.accelerator.backward(loss)
+    def descend(self, values: Mapping[str, Tensor], phase: Phase, rate: float) -> None:
+        """One step of AdamW on the parts of a phase; `values` of its terms, which a weighting of tasks may weigh."""
+        losses = [t.weight * values[t.key] for t in phase.objective.active]
+        if self.net.weighting is None:
+            self.accelerator.backward(sum(losses, torch.zeros(())))
+        else:
+            shared = [p for p in self.net.layers.parameters() if p.requires_grad]
+            heads = [p for p in self.net.linear.parameters() if p.requires_grad]
+            self.net.weighting.backward(losses, shared, heads, self.accelerator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * phase.rates.get(group["part"], 0.0)
             if group["part"] not in phase.rates:

@@ -13,10 +13,9 @@ from jaxtyping import Float, Int
 
 from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.backbones.weights import state_revision
 from crossgraft.features.frames import Frames
 from crossgraft.objective.algebra import Objective, ce
-from crossgraft.seeds import rng, seed_for
+from crossgraft.seeds import rng
 from crossgraft.side import Side
 from crossgraft.solve import aligned
 from crossgraft.solve.by_folds import by_folds
@@ -28,6 +27,7 @@ from crossgraft.tasks import log_softmax
 __all__ = ["Fitted", "descend", "for_moving_layers", "frozen_features", "solve_frozen", "solve_source"]
 
 if TYPE_CHECKING:
+    from crossgraft.solve.net import Net
     from crossgraft.solve.settings import Settings
 
 # Frozen features say little about lambda for layers that move. By digits of seeds 100 to 103, 1 to 5 labels a class.
@@ -207,23 +207,12 @@ def descend(
     `sides` names the domains of the objective: each with the rows that it learns from. `evaluate`, where given, is
     held out: its cross-entropy stops the training.
     """
-    from crossgraft.solve import adapters
     from crossgraft.solve.augment import augmentation_for
-    from crossgraft.solve.loop import Stream, train
-    from crossgraft.solve.net import Net
-    from crossgraft.solve.schedules import plan
+    from crossgraft.solve.loop import Stream
+    from crossgraft.solve.moving import learn
 
     backbone = start.backbone
-    module = backbone.fresh(seed_for(seed, f"{use}/layers"))
-    if schedule == "lora":
-        adapters.add(module, seed_for(seed, f"{use}/adapters"))
-    own = replace(backbone, build=lambda: module)
     columns = {name: side.columns for name, (side, _) in sides.items()}
-    net = Net(
-        own, columns, len(start.bias), seed=seed_for(seed, f"{use}/head"), learn_statistics=not backbone.pretrained
-    )
-    if head:
-        net.set_head(start.weight, start.bias)
     streams = {
         name: Stream(*side.batches(backbone, rows), settings.batch_size, augmentation_for(augment, side.domain))
         for name, (side, rows) in sides.items()
@@ -240,10 +229,8 @@ def descend(
                 log_p = Frames(log_p, np.cumsum(backbone.frames(held.lengths)))
             return float(side.losses(log_p, rows).mean())
 
-    stages = plan(schedule, objective, own, settings, head_is_solved=head)
-    train(net, stages, streams, settings, seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log)
-    if schedule == "lora":
-        adapters.merge(module)
-    weight, bias = net.head()
-    trained = replace(own, pretrained=True, portable=False, revision=state_revision(module))
-    return Fitted(trained, weight.astype(np.float64), bias.astype(np.float64), objective, schedule)
+    found = learn(
+        backbone, streams, columns, objective, schedule, settings, (start.weight, start.bias), copied=head,
+        seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log,
+    )  # fmt: skip
+    return Fitted(*found.head, objective, schedule)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from crossgraft.objective.methods import domains_of, evaluate_terms
 from crossgraft.progress import bar
 from crossgraft.seeds import seed_for
@@ -51,7 +49,9 @@ def train(
     total = sum(stage.steps for stage in stages)
     engine = Engine(net, stages, settings)
     more = options or {}
-    options = {d: {**engine.options(stream, net.classes[d]), **more.get(d, {})} for d, stream in streams.items()}
+    options = {
+        d: {**engine.options(own, net.classes[d]), **more.get(d, {})} for d, own in seeing.labels(streams).items()
+    }
     keeper = Keeper(
         engine, stages, streams, settings, name=f"{seed}/{use}", evaluate=evaluate, checkpoint=checkpoint, log=log
     )
@@ -77,21 +77,19 @@ def train(
                         seed,
                         f"{use}/{d}",
                         step,
-                        net.classes[d],
+                        net.classes.get(d, 0),
                         mixup=settings.mixup,
                         two_views=d in two,
                         **engine.share,
                     )
                     .to(engine.device)
-                    for d in domains_of(phase.objective)
+                    for d in seeing.read(streams, domains_of(phase.objective))
                 }
                 with engine.autocast():
                     views = seeing.views(engine.model, engine.net, phase, batches)
                 values = evaluate_terms(phase.objective, views, options, engine.net.given(step / total))
                 rate = settings.rate(step, total)
-                engine.descend(
-                    sum((t.weight * values[t.key] for t in phase.objective.active), torch.zeros(())), phase, rate
-                )
+                engine.descend(values, phase, rate)
                 keeper.note(stage, phase, step + 1, rate, values, ends=step + 1 == last)
                 advance(1)
             first = last

@@ -30,6 +30,7 @@ from crossgraft.objective.tables import TABLES
 from crossgraft.seeds import seed_for
 from crossgraft.solve.adapters import learned
 from crossgraft.solve.schedules import HEAD
+from crossgraft.solve.weighting import Weighting
 from crossgraft.tasks import MISSING
 
 
@@ -101,6 +102,12 @@ class Net(nn.Module):
                 module.requires_grad_(False).eval()
             self.teacher = frozen  # in a tuple: no module of the net, so neither trained nor saved
         return self
+
+    @property
+    def weighting(self) -> Weighting | None:
+        """How the gradients of several tasks are weighed; None for a plain sum."""
+        found = dict(self.heads.items()).get("weighting")
+        return found if isinstance(found, Weighting) else None
 
     def given(self, progress: float) -> dict[str, Any]:
         """What terms take by name."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from crossgraft.objective.methods import row_of
 from crossgraft.objective.tables import TABLES
 from crossgraft.objective.views import View
-from crossgraft.solve.batches import Batch, Stream
+from crossgraft.solve.batches import Batch, Stream, TaskLabels
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import Phase
 
@@ -21,15 +22,37 @@ def two_views(phase: Phase) -> set[str]:
     return {d for t in phase.objective.active if (row := row_of(t)).strong for d in row.reads(t)}
 
 
+def labels(streams: Mapping[str, Stream]) -> dict[str, Int[np.ndarray, " n"]]:
+    """All labels by domain, or by task where streams hold several."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for d, stream in streams.items():
+        held = {task: own.flat for task, own in stream.tasks.items()} or {d: stream.flat}
+        for task, flat in held.items():
+            parts.setdefault(task, []).append(flat)
+    return {d: np.concatenate(own) for d, own in parts.items()}
+
+
+def read(streams: Mapping[str, Stream], wanted: Collection[str]) -> list[str]:
+    """The streams that hold a domain, or a task, of these."""
+    tasks = [d for d, stream in streams.items() if set(stream.tasks) & set(wanted)]
+    return [*tasks, *(d for d in wanted if d in streams and d not in tasks)]
+
+
 def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]) -> dict[str, View]:
-    """Each domain's view, from one pass through the layers."""
+    """Each domain's view, or each task's, from one pass through the layers."""
     inputs = {d: b.values for d, b in batches.items()}
     inputs |= {f"{d}/strong": b.strong for d, b in batches.items() if b.strong is not None}
     # A phase of terms without a domain, such as l2_sp, passes nothing through the layers.
     outputs: dict[str, tuple[Tensor, Tensor]] = model(inputs) if inputs else {}
     taught = {d for t in phase.objective.active if (row := row_of(t)).teacher for d in row.reads(t)}
-    made = {}
+    made: dict[str, View] = {}
+    tasks: dict[str, list[View]] = {}
     for d, b in batches.items():
+        counts = net.rows_of(b.values) if b.tasks else None
+        for task, own in b.tasks.items():
+            tasks.setdefault(task, []).append(task_view(net, task, outputs[d], own, counts))
+        if b.tasks:
+            continue
         strong = View(*outputs[f"{d}/strong"], b.labels) if b.strong is not None else None
         teacher = View(*net.taught(b.values), b.labels) if d in taught else None
         at = b.known["at"]
@@ -37,7 +60,50 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
         frames = net.rows_of(b.values) if "symbols" in b.known else None
         made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows, frames, b.known.get("symbols"))
-    return made
+    return made | {task: _joined(parts) for task, parts in tasks.items()}
+
+
+def task_view(net: Net, task: str, output: tuple[Tensor, Tensor], own: TaskLabels, counts: Tensor | None) -> View:
+    """One task's view of a pass through the shared layers.
+
+    output  features, and logits over the whole head
+    counts  elements of each example, of sequences; the feature of an example with one label is then their mean
+    """
+    features, logits = output
+    y, known, lengths, aligned = own
+    if counts is not None and lengths is None:
+        features = mean_by(features, counts)
+        return View(features, net.logits(features, task), y)
+    columns = net.columns[task]
+    if columns is not None:
+        logits = logits[:, columns.to(logits.device)]
+    if counts is None or lengths is None or not aligned:
+        return View(features, logits, y)
+    here = known.repeat_interleave(counts)  # a clip without a transcript is not one of which nothing was said
+    return View(features[here], logits[here], y, frames=counts[known], symbols=lengths[known])
+
+
+def mean_by(features: Float[Tensor, "F D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    """The mean over the elements of each sequence."""
+    owner = torch.arange(len(counts), device=features.device).repeat_interleave(counts)
+    sums = features.new_zeros(len(counts), features.shape[1]).index_add(0, owner, features)
+    return sums / counts[:, None].clamp(min=1).to(features.dtype)
+
+
+def _joined(parts: list[View]) -> View:
+    """What several data sets show of one task."""
+    if len(parts) == 1:
+        return parts[0]
+    features, logits, y = (torch.cat([getattr(p, name) for p in parts]) for name in ("features", "logits", "labels"))
+    frames = [p.frames for p in parts if p.frames is not None]
+    symbols = [p.symbols for p in parts if p.symbols is not None]
+    return View(
+        features,
+        logits,
+        y,
+        frames=torch.cat(frames) if frames else None,
+        symbols=torch.cat(symbols) if symbols else None,
+    )
 
 
 def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, total: int) -> dict[str, float]:

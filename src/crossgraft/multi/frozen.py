@@ -1,0 +1,196 @@
+"""Heads on features that stand still: each task's own, and the other tasks beside it where their classes are the same.
+
+Task k minimises CE_k + lambda CE_others + ridge/2 |W_k|^2 in a head of its own. Lambda and ridge are one number for all
+tasks of a set: chosen by the leave-one-out cross-entropy of all their labels, of which each task has few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from crossgraft.choose import HeldOut
+from crossgraft.multi.outputs import Joined
+from crossgraft.multi.pool import Examples, Pool
+from crossgraft.several import Multi
+from crossgraft.side import Side
+from crossgraft.solve.convex import Part
+from crossgraft.solve.fitted import Fitted, solve_frozen
+from crossgraft.solve.joint import PATH_ROWS, drawn
+from crossgraft.solve.path import Path, path, scaling
+from crossgraft.solve.pick import pick
+from crossgraft.tasks import Classify, Tag
+from crossgraft.transcripts import Transcribe
+
+LAMS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+SETTLED = 10  # rounds in which the chosen point is made exact
+
+
+@dataclass(eq=False)
+class Solved:
+    """The heads of some tasks, and leave-one-out losses where every head has them."""
+
+    joined: Joined
+    evidence: dict[str, HeldOut]
+
+
+def frozen(
+    pool: Pool, names: Sequence[str], examples: Examples, *, held: Mapping[str, tuple[float, float]] | None = None
+) -> Solved:
+    """Solve the heads of some tasks on the examples that have their labels.
+
+    held  lambda and ridge by task, in place of choosing them
+    """
+    task = Multi.of_tasks({name: pool.task.part(name) for name in names})
+    weight, bias = np.zeros((pool.backbone.dim, len(task.classes))), np.zeros(len(task.classes))
+    lams: dict[str, float] = {}
+    chosen: dict[str, tuple[float, float]] = {}
+    evidence: dict[str, HeldOut] = {}
+    left = list(names)
+    while left:
+        own = [left[0], *(n for n in pool.beside(left[0]) if n in left)]
+        left = [n for n in left if n not in own]
+        if all(type(pool.task.part(n)) is Classify for n in own):
+            heads, losses, at = _classes(pool, own, examples, held)
+            evidence |= {n: HeldOut(x) for n, x in losses.items()}
+        else:
+            heads, at = _sequences(pool, own, examples, held)
+        chosen |= at
+        for name, (w, b) in heads.items():
+            columns = task.columns_of(name)
+            weight[:, columns], bias[columns] = w, b
+            if len(own) > 1:
+                lams[name] = at[name][0]
+    formula = "each task: ce(task)" + (" + lambda*ce(others)" if lams else "")
+    joined = Joined(task, pool.backbone, weight, bias, "frozen", formula, lams, {})
+    joined.chosen = chosen
+    return Solved(joined, evidence)
+
+
+Head = tuple[Float[np.ndarray, "D k"], Float[np.ndarray, " k"]]
+
+
+def _classes(
+    pool: Pool, names: Sequence[str], examples: Examples, held: Mapping[str, tuple[float, float]] | None
+) -> tuple[dict[str, Head], dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Heads of tasks of classes by the convex path, with nested leave-one-out losses."""
+    local = Classify.union(*(pool.task.part(n).classes for n in names))
+    values = pool.features(pool.backbone, examples)
+    xs = {n: pool.of_task(values, n, examples) for n in names}
+    scale = scaling(*xs.values())
+    parts = {}
+    for n in names:
+        columns = local.columns(pool.task.part(n).classes)
+        y = columns[pool.sides[n].labels[pool.labelled(n, examples)]]
+        parts[n] = Part(scale.apply(xs[n]), y, columns)
+    paths: dict[str, Path] = {}
+    for n in names:
+        lams: Any = None if len(names) == 1 else LAMS
+        ridges = None
+        if held is not None:
+            lams, ridges = [held[n][0]], [held[n][1]]
+        others = _others(pool, parts, n)
+        few = None if others is None else drawn(others, PATH_ROWS, pool.recipe.seed)
+        paths[n] = path(parts[n], few, len(local.classes), lams=lams, ridges=ridges)
+    i, j = _settled(list(paths.values()))
+    heads, at = {}, {}
+    for n, found in paths.items():
+        lam, ridge = float(found.lams[i]), float(found.ridges[j])
+        head = scale.fold(found.head(lam, ridge))
+        columns = parts[n].columns
+        heads[n] = (head.weight[:, columns], head.bias[columns])
+        at[n] = (lam, ridge)
+    return heads, nested(paths), at
+
+
+def _others(pool: Pool, parts: Mapping[str, Part], name: str) -> Part | None:
+    """The other tasks as one part: sum_j w_j CE_j / sum_j w_j, in the columns that any of them has."""
+    rest = [n for n in parts if n != name]
+    if not rest:
+        return None
+    asked = pool.recipe.tasks
+    weights = {n: asked[n].weight if n in asked else 1.0 for n in rest}
+    of_rows = np.concatenate([np.full(len(parts[n].y), weights[n] / len(parts[n].y)) for n in rest])
+    return Part(
+        np.concatenate([parts[n].x for n in rest]), np.concatenate([parts[n].y for n in rest]),
+        np.unique(np.concatenate([parts[n].columns for n in rest])), sample_weight=of_rows / of_rows.mean(),
+    )  # fmt: skip
+
+
+def _settled(paths: Sequence[Path]) -> tuple[int, int]:
+    """The point that all tasks' labels choose together, exact in each task."""
+    before = (-1, -1)
+    for _ in range(SETTLED):
+        at = _together(paths)
+        if at == before:
+            break
+        before = at
+        for one in paths:
+            one.choose("min", float(one.lams[at[0]]), float(one.ridges[at[1]]))
+    return before
+
+
+def _together(paths: Sequence[Path], without: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Place of the chosen lambda and ridge; `without` a row of a path."""
+    losses = [p.losses if without is None or k != without[0] else np.delete(p.losses, without[1], axis=2)
+              for k, p in enumerate(paths)]  # fmt: skip
+    uniform = np.mean([p.uniform for p in paths], axis=0)
+    return pick(np.concatenate(losses, axis=2), uniform, paths[0].lams, paths[0].ridges, "even", None, None)
+
+
+def nested(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Leave-one-out losses of each task, each at the point that all other labels choose."""
+    found = {}
+    for k, (name, one) in enumerate(paths.items()):
+        n = one.losses.shape[2]
+        several = n > 1 or len(paths) > 1
+        at = [_together(list(paths.values()), (k, row)) if several else (0, 0) for row in range(n)]
+        found[name] = np.array([one.losses[i, j, row] for row, (i, j) in enumerate(at)])
+    return found
+
+
+def _sequences(
+    pool: Pool, names: Sequence[str], examples: Examples, held: Mapping[str, tuple[float, float]] | None
+) -> tuple[dict[str, Head], dict[str, tuple[float, float]]]:
+    """Heads of tags or transcripts, lambda and ridge by folds of each task."""
+    heads, at = {}, {}
+    for name in names:
+        part, side = pool.task.part(name), pool.sides[name]
+        rest = [n for n in names if n != name] if isinstance(part, Tag) else []
+        local = Tag.union(part.classes, *(pool.task.part(n).classes for n in rest)) if rest else part
+        target = replace(
+            side,
+            columns=local.columns(part.classes) if not isinstance(part, Transcribe) else np.arange(len(part.classes)),
+        )
+        source = _tagged_beside(pool, rest, examples, local) if rest else None
+        lam, ridge = (None, None) if held is None else held[name]
+        found: Fitted = solve_frozen(
+            pool.backbone, target, pool.labelled(name, examples), source, len(local.classes), pool.recipe.seed,
+            lam=lam, ridge=ridge, judged=False,
+        )  # fmt: skip
+        heads[name] = (found.weight[:, target.columns], found.bias[target.columns])
+        at[name] = (found.lam or 0.0, float(found.ridge or 0.0))
+    return heads, at
+
+
+def _tagged_beside(pool: Pool, names: Sequence[str], examples: Examples, local: Classify) -> Side:
+    """The tagged sentences of other tasks as one source."""
+    assert pool.lengths is not None
+    classes = Tag.union(*(pool.task.part(n).classes for n in names)).classes
+    place = {c: k for k, c in enumerate(classes)}
+    words = pool.elements(examples)
+    labels = np.full(int(pool.lengths.sum()), -1)
+    for n in names:
+        own = np.array([place[c] for c in pool.task.part(n).classes])
+        rows = pool.labelled(n, examples)
+        labels[rows] = own[pool.sides[n].labels[rows]]
+    owner = np.repeat(np.arange(len(examples)), pool.lengths[examples])
+    tagged = np.bincount(owner[labels[words] >= 0], minlength=len(examples)) > 0
+    some = examples[tagged]
+    rows = pool.elements(some)
+    kept: dict[object, Any] = {("features", pool.backbone.revision): pool.features(pool.backbone, some)}
+    return Side(pool.domain.take(some), local.columns(classes), labels[rows], kept, lengths=pool.lengths[some])

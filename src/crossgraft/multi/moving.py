@@ -1,0 +1,116 @@
+"""Layers that move under the joined cross-entropies of several tasks: sum_k w_k CE_k."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft.errors import UsageError
+from crossgraft.features.frames import Frames
+from crossgraft.features.ragged import Ragged
+from crossgraft.multi.outputs import Joined
+from crossgraft.multi.pool import Examples, Pool
+from crossgraft.objective.algebra import Objective, ce
+from crossgraft.several import Multi
+from crossgraft.side import Side
+from crossgraft.solve.convex import Part, solve
+from crossgraft.solve.path import scaling
+from crossgraft.transcripts import Transcribe
+
+START_RIDGE = 1e-3  # of the heads that layers which move begin at
+
+
+def moving(
+    pool: Pool,
+    names: Sequence[str],
+    examples: Examples,
+    schedule: str,
+    use: str,
+    *,
+    folder: Path,
+    log: Callable[[dict[str, Any]], None],
+) -> Joined:
+    """The gradient loop on the examples that have a label of a task; one task by itself is trained as any other.
+
+    Each data set is a stream, whose examples pass the layers once for all of its tasks. A batch holds `batch_size`
+    times as many examples as there are data sets, in shares as n^(1/T).
+    """
+    from crossgraft.solve.augment import augmentation_for
+    from crossgraft.solve.loop import Stream
+    from crossgraft.solve.moving import learn
+    from crossgraft.solve.settings import settings_for
+
+    recipe, backbone = pool.recipe, pool.backbone
+    has = np.unique(np.concatenate([pool.sides[n].examples(pool.labelled(n, examples)) for n in names]))
+    sets = [d for d in dict.fromkeys(pool.member) if (pool.member[has] == d).any()]
+    task = pool.task if len(names) > 1 else Multi.of_tasks({names[0]: pool.task.part(names[0])})
+    counts = {d: int((pool.member[has] == d).sum()) for d in sets}
+    settings = settings_for(recipe, schedule, max(len(pool.labelled(n, has)) for n in names), backbone)
+    shares = np.array([n ** (1 / recipe.sampling) for n in counts.values()])
+    sizes = np.maximum(np.round(settings.batch_size * len(sets) * shares / shares.sum()), 1).astype(int)
+    streams = {}
+    for d, size in zip(sets, sizes.tolist(), strict=True):
+        own = has[pool.member[has] == d]
+        tasks = {n: _rows(pool.sides[n], own, pool.lengths) for n in names if len(pool.labelled(n, own))}
+        augment = augmentation_for(recipe.augment, pool.domain.take(own))
+        values = pool.inputs(backbone)[own]
+        streams[f"data {d}"] = Stream(values, np.zeros(len(own), np.int64), size, augment, tasks=tasks)
+    columns = {n: task.columns_of(n) for n in names} | {s: np.arange(len(task.classes)) for s in streams}
+    objective = sum((_weight(pool, n) * ce(n) for n in names), Objective())
+    start, copied = (np.zeros((backbone.dim, len(task.classes))), np.zeros(len(task.classes))), False
+    if schedule not in ("from_nothing", "full"):
+        start, copied = _start(pool, task, names, has), True
+    weighting = recipe.weighting if len(names) > 1 and recipe.weighting != "equal" else None
+    if weighting is not None and recipe.precision == "fp16":
+        raise UsageError("weightings of gradients do not scale losses as fp16 needs", "use --precision bf16 or no")
+    found = learn(
+        backbone, streams, columns, objective, schedule, settings, start,
+        copied=copied, seed=recipe.seed, use=use, weighting=weighting,
+        checkpoint=folder / f"{use.replace('/', '-')}.safetensors",
+        log=lambda row: None if "/" in use else log({"model": use} | row),
+    )  # fmt: skip
+    weights = {} if found.weights is None else dict(zip(names, found.weights.tolist(), strict=True))
+    return Joined(task, *found.head, schedule, str(objective), {}, weights)
+
+
+def _weight(pool: Pool, name: str) -> float:
+    asked = pool.recipe.tasks.get(name)
+    return 1.0 if asked is None else asked.weight
+
+
+def _rows(side: Side, examples: Examples, lengths: Any) -> Any:
+    """One task's labels of the examples of a stream."""
+    from crossgraft.solve.batches import TaskRows
+
+    if side.truth is not None:
+        return TaskRows(side.truth[examples], side.labels[examples] >= 0, aligned=True)
+    if side.lengths is None:
+        return TaskRows(side.labels[examples], side.labels[examples] >= 0)
+    flat = side.labels[side.rows_of(examples)]
+    ends = np.cumsum(side.lengths[examples])
+    return TaskRows(Ragged(flat, ends), np.add.reduceat(flat >= 0, ends - side.lengths[examples]) > 0)
+
+
+def _start(pool: Pool, task: Multi, names: Sequence[str], examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """All heads on features that stand still, solved as one: sum_k w_k CE_k + ridge/2 |W|^2, shared columns once.
+
+    Heads of transcripts, whose problem is not convex, begin at zero.
+    """
+    values = pool.features(pool.backbone, examples)
+    flat = values.flat if isinstance(values, Frames) else values
+    scale = scaling(flat)
+    parts = []
+    for name in names:
+        side, columns = pool.sides[name], task.columns_of(name)
+        if isinstance(task.part(name), Transcribe):
+            continue
+        x = pool.of_task(values, name, examples)
+        y = columns[side.labels[pool.labelled(name, examples)]]
+        parts.append(Part(scale.apply(x), y, columns, weight=_weight(pool, name)))
+    if not parts:
+        return np.zeros((pool.backbone.dim, len(task.classes))), np.zeros(len(task.classes))
+    head = scale.fold(solve(parts, len(task.classes), ridge=START_RIDGE))
+    return head.weight, head.bias

@@ -1,0 +1,127 @@
+"""The examples of all data sets, read once, and each task's labels of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from crossgraft import features
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.domains.domain import SEQUENCES, Domain
+from crossgraft.features.frames import Frames
+from crossgraft.multi.asked import MultiRecipe
+from crossgraft.seeds import rng
+from crossgraft.several import Multi
+from crossgraft.side import Side
+
+Examples = Int[np.ndarray, " m"]
+Rows = Int[np.ndarray, " n"]
+
+
+@dataclass(eq=False)
+class Pool:
+    """What the steps of several tasks work on.
+
+    domain   the examples of all data sets, read once for all tasks
+    member   (N,) the data set of each example
+    sides    by task; those of tasks of sequences have a row an element
+    alike    sets of tasks whose classes of one name are one class
+    kept     inputs and features of all examples, by what they are
+    """
+
+    recipe: MultiRecipe
+    task: Multi
+    backbone: Backbone
+    domain: Domain
+    member: np.ndarray
+    sides: dict[str, Side]
+    alike: tuple[frozenset[str], ...]
+    warnings: list[str]
+    kept: dict[object, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        return self.task.names
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, " N"] | None:
+        """Words of each sentence; None where examples are no sentences."""
+        return next((s.lengths for s in self.sides.values() if s.lengths is not None), None)
+
+    def labelled(self, name: str, examples: Examples) -> Rows:
+        """The rows of some examples that have a label of a task."""
+        side = self.sides[name]
+        rows = side.rows_of(examples)
+        return rows[side.labels[rows] >= 0]
+
+    def examples(self, split: str, name: str | None = None) -> Examples:
+        """The examples of a split, or those of them that have a label of a task."""
+        found: Examples = np.flatnonzero(self.domain.splits == split)
+        return found if name is None else self.sides[name].examples(self.labelled(name, found))
+
+    def beside(self, name: str) -> tuple[str, ...]:
+        """The other tasks that share classes with one."""
+        return tuple(n for own in self.alike if name in own for n in self.names if n in own and n != name)
+
+    def inputs(self, backbone: Backbone) -> Any:
+        """Inputs of all examples as a backbone takes them, read once."""
+        key = ("pixels", backbone.preprocess or backbone.tokens)
+        if key not in self.kept:
+            self.kept[key] = features.pixels(self.domain, backbone).values
+        return self.kept[key]
+
+    def features(self, backbone: Backbone, examples: Examples) -> Any:
+        """One pass through the layers: features of some examples in order, of sentences a row a word, of utterances
+        `Frames`."""
+        if not backbone.portable:
+            return features.embed(backbone, self.inputs(backbone)[examples])
+        key = ("features", backbone.revision)
+        if key not in self.kept:
+            self.kept[key] = features.features(self.domain, backbone).values
+        return self.kept[key][self.elements(examples) if self.lengths is not None else examples]
+
+    def elements(self, examples: Examples) -> Rows:
+        """The words of some sentences among those of all."""
+        assert self.lengths is not None
+        ends = np.cumsum(self.lengths)
+        return np.concatenate([np.arange(0), *(np.arange(ends[i] - self.lengths[i], ends[i]) for i in examples)])
+
+    def of_task(self, values: Any, name: str, examples: Examples) -> Any:
+        """What a task's head reads of the features of some examples: its labelled rows, in order."""
+        side = self.sides[name]
+        if self.domain.kind in SEQUENCES and side.lengths is None and side.truth is None:
+            values = mean_of(values, None if self.lengths is None else self.lengths[examples])
+        has = np.isin(side.rows_of(examples), self.labelled(name, examples))
+        return values[np.flatnonzero(has)]
+
+    def folds(self, seed: int, most: int) -> list[Examples]:
+        """What each of `most` folds of the labelled training examples holds out, the same for all tasks; classes are
+        spread over the folds, those of the first task that an example has a label of."""
+        train = self.examples("train")
+        first, offset = np.full(len(self.member), -1), 0
+        for name in self.names:
+            side = self.sides[name]
+            rows = self.labelled(name, train)
+            at = side.examples(rows)
+            new = at[first[at] < 0]
+            sequences = side.lengths is not None or side.truth is not None
+            first[new] = offset + (0 if sequences else side.labels[new])
+            offset += 1 if sequences else len(side.columns)
+        train = train[first[train] >= 0]
+        order = rng(seed, "folds").permutation(len(train))
+        order = order[np.argsort(first[train][order], kind="stable")]
+        return [np.sort(train[order[i::most]]) for i in range(min(most, len(train)))]
+
+
+def mean_of(values: Any, lengths: Int[np.ndarray, " N"] | None) -> Any:
+    """One feature an example: the mean over its words or frames."""
+    flat, counts = (values.flat, values.lengths) if isinstance(values, Frames) else (values, lengths)
+    if counts is None:
+        return values
+    starts = np.cumsum(counts) - counts
+    return (np.add.reduceat(flat, starts, axis=0) / np.maximum(counts, 1)[:, None]).astype(np.float32)
