@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
-BESIDE = ["errors", "lazy", "seeds", "progress", "tasks", "alignments", "transcripts", "methods", "recipe"]
+BESIDE = ["errors", "lazy", "seeds", "progress", "tasks", "alignments", "transcripts", "several", "methods", "recipe"]
 ROAD = [
     "domains",
     "asked",
@@ -42,6 +42,7 @@ ROAD = [
     "checks",
     "adapt",
     "transfer",
+    "multitask",
 ]
 DOORS = [
     "__init__",
@@ -49,6 +50,7 @@ DOORS = [
     "cli",
     "cli_evidence",
     "cli_labels",
+    "cli_multi",
     "cli_options",
     "cli_predict",
     "printed",

@@ -23,6 +23,7 @@ __all__ = [
     "fit",
     "gap",
     "label_next",
+    "multi",
     "open_domain",
     "rank",
 ]
@@ -38,6 +39,7 @@ _HOME = {
     "fit": "transfer",
     "gap": "between",
     "label_next": "asking",
+    "multi": "multitask.steps",
     "open_domain": "domains",
     "rank": "ranked",
 }
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from crossgraft.domains.domain import Domain
     from crossgraft.errors import CrossgraftError
     from crossgraft.labelling import doubt
+    from crossgraft.multitask.steps import multi
     from crossgraft.objective.algebra import Objective, ce
     from crossgraft.ranked import rank
     from crossgraft.run import Run

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossgraft import cli_evidence, cli_labels, cli_predict, cli_share
+from crossgraft import cli_evidence, cli_labels, cli_multi, cli_predict, cli_share
 from crossgraft.cli_options import Column, Input, Json, RunFolder, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
@@ -153,6 +153,7 @@ def report(run: RunFolder, json_: Json = False) -> None:
     _answer({"report": str(path)}, json_, lambda r: [f"report: {r['report']}"])
 
 
+app.command()(cli_multi.multi)
 app.command()(cli_predict.predict)
 app.command()(cli_evidence.rank)
 app.command()(cli_share.export)

@@ -19,6 +19,7 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
+from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, Tag, log_softmax, spans
 from crossgraft.transcripts import Decoder, Transcribe, timed
@@ -181,21 +182,29 @@ class Model:
             raise CrossgraftError(
                 f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
             ) from None
-        classes = tuple(map(str, meta["task"]["classes"]))
-        kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
-        more = {"unit": meta["task"]["unit"]} if "unit" in meta["task"] else {}
         return cls(
-            kinds[meta["task"]["kind"]](classes, **more),
-            _backbone(spec, tensors, folder),
-            weight.astype(np.float64),
-            bias.astype(np.float64),
+            task_of(meta["task"]), _backbone(spec, tensors, folder), weight.astype(np.float64), bias.astype(np.float64)
         )
 
 
 def stated(task: Classify) -> dict[str, Any]:
     """What a run's files say of its task."""
-    more = {"unit": task.unit} if isinstance(task, Transcribe) else {}
+    more: dict[str, Any] = {"unit": task.unit} if isinstance(task, Transcribe) else {}
+    if isinstance(task, Multi):
+        each = zip(task.parts, task.places, strict=True)
+        more = {"parts": [{"name": n, "columns": list(c), **stated(part)} for (n, part), c in each]}
     return {"kind": task.kind, "classes": list(task.classes)} | more
+
+
+def task_of(said: dict[str, Any]) -> Classify:
+    """The task that `stated` wrote."""
+    classes = tuple(map(str, said["classes"]))
+    if said["kind"] == Multi.kind:
+        parts = tuple((str(p["name"]), task_of(p)) for p in said["parts"])
+        return Multi(classes, parts, tuple(tuple(map(int, p["columns"])) for p in said["parts"]))
+    kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
+    more = {"unit": said["unit"]} if "unit" in said else {}
+    return kinds[said["kind"]](classes, **more)
 
 
 def _stored(values: np.ndarray) -> np.dtype[Any]:

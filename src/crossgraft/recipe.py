@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -95,7 +95,7 @@ class Recipe(BaseModel):
         return method
 
     @classmethod
-    def of(cls, **options: Any) -> Recipe:
+    def of(cls, **options: Any) -> Self:
         """A recipe from options; a wrong one is named together with what it may be."""
         known = list(cls.model_fields)
         for name in options:
@@ -115,7 +115,7 @@ class Recipe(BaseModel):
             raise UsageError(f"option {name} is {first.get('input')!r}", remedy) from None
 
     @classmethod
-    def read(cls, path: Path, **override: Any) -> Recipe:
+    def read(cls, path: Path, **override: Any) -> Self:
         """The recipe in a TOML file, with options given beside it taking precedence."""
         try:
             options = tomllib.loads(path.read_text(encoding="utf-8"))

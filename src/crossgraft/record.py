@@ -125,11 +125,11 @@ def record(
         "leaks": [{"train": x.train, "test": x.test, "kind": x.kind, "distance": x.distance} for x in job.leaks],
         "warnings": job.warnings,
         "seconds": seconds,
-        "versions": {p: version(p) for p in PACKAGES if _installed(p)},
+        "versions": {p: version(p) for p in PACKAGES if installed(p)},
         "command": command,
         "seed": job.recipe.seed,
     }
-    _once(run)
+    once(run)
     run.write_json(RESULT, result)
 
 
@@ -227,7 +227,7 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: An
     run.write_json("texts.json" if texts else "pictures/index.json", index)
 
 
-def _once(run: Run) -> None:
+def once(run: Run) -> None:
     """Logged steps in order, each once: a resumed run has logged some of them twice."""
     path = run.folder / MEASURES
     if not path.exists():
@@ -242,7 +242,8 @@ def _once(run: Run) -> None:
     run.write_lines(MEASURES, list(rows.values()))
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether a package is there, without importing it."""
     from importlib.util import find_spec
 
     module = {"scikit-learn": "sklearn", "pillow": "PIL"}.get(package, package)

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -33,20 +33,22 @@ class Run:
     >>> run.predict(["a.jpg"])[0]["label"]  # doctest: +SKIP
     """
 
+    schema: type[Recipe] = Recipe
+
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
         self._model: Model | None = None
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False) -> Run:
+    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False) -> Self:
         """A folder for a new run; one that holds a run already is only taken up again with `resume`."""
         held = folder / RECIPE
         if held.exists():
             if not resume:
                 raise UsageError(f"{folder} holds a run already", "choose another --out, or continue it with --resume")
-            before = Recipe.read(held)
+            before = cls.schema.read(held)
             if before != recipe:
-                changed = [k for k in Recipe.model_fields if getattr(before, k) != getattr(recipe, k)]
+                changed = [k for k in cls.schema.model_fields if getattr(before, k) != getattr(recipe, k)]
                 raise UsageError(
                     f"{folder} was begun with another recipe ({', '.join(changed)} differ)",
                     "resume without other options, or choose another --out",
@@ -60,7 +62,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path) -> Self:
         """A finished run. Raises CrossgraftError where there is none, or where it was interrupted."""
         at = Path(folder)
         if not (at / RECIPE).exists():
@@ -69,7 +71,7 @@ class Run:
             raise CrossgraftError(
                 f"the run in {at} is not finished", f"continue it with crossgraft fit --resume --out {at}"
             )
-        return cls(at, Recipe.read(at / RECIPE))
+        return cls(at, cls.schema.read(at / RECIPE))
 
     @property
     def result(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ class Run:
         decoding  of clips that are transcribed: width, words and lines of `transcripts.Decoder`
         """
         rows: list[dict[str, Any]] = []
-        for domain in _inputs(inputs, self.model.backbone.kind, name):
+        for domain in inputs_of(inputs, self.model.backbone.kind, name):
             rows += self.model.predict(of_kind(domain, self.model.backbone.kind), tent=tent, **decoding)
         return rows
 
@@ -178,7 +180,7 @@ def free_folder(stem: str, parent: Path = Path("runs")) -> Path:
     return parent / f"{stem}-{n}"
 
 
-def _inputs(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
+def inputs_of(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
     """Domains to predict on: loose files or texts together, folders and everything else each by itself."""
     if isinstance(inputs, (str, Path, Domain, dict, tuple)) or not isinstance(inputs, Sequence):
         inputs = [inputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.choose import HeldOut, of
 from crossgraft.features.frames import Frames
-from crossgraft.multi.pool import Examples, Pool
+from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.several import Multi
 from crossgraft.tasks import log_softmax
 
@@ -23,6 +23,7 @@ class Joined:
 
     lams     lambda of the other tasks' cross-entropies in a task's own head, where heads alone were solved
     weights  of the tasks' gradients at the last step, where a weighting chose them
+    chosen   lambda and ridge of each head that was solved
     """
 
     task: Multi
@@ -33,6 +34,7 @@ class Joined:
     formula: str
     lams: Mapping[str, float]
     weights: Mapping[str, float]
+    chosen: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def log_probabilities(self, pool: Pool, examples: Examples, names: Sequence[str] | None = None) -> dict[str, Any]:
         """log p of each task's labelled rows of some examples, (n, k), of transcripts `Frames`: one pass for all."""

@@ -13,7 +13,7 @@ from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.features.frames import Frames
-from crossgraft.multi.asked import MultiRecipe
+from crossgraft.multitask.asked import MultiRecipe
 from crossgraft.seeds import rng
 from crossgraft.several import Multi
 from crossgraft.side import Side
@@ -56,13 +56,15 @@ class Pool:
     def labelled(self, name: str, examples: Examples) -> Rows:
         """The rows of some examples that have a label of a task."""
         side = self.sides[name]
-        rows = side.rows_of(examples)
-        return rows[side.labels[rows] >= 0]
+        rows: Rows = side.rows_of(examples)
+        return np.asarray(rows[side.labels[rows] >= 0])
 
     def examples(self, split: str, name: str | None = None) -> Examples:
         """The examples of a split, or those of them that have a label of a task."""
         found: Examples = np.flatnonzero(self.domain.splits == split)
-        return found if name is None else self.sides[name].examples(self.labelled(name, found))
+        if name is not None:
+            found = self.sides[name].examples(self.labelled(name, found))
+        return found
 
     def beside(self, name: str) -> tuple[str, ...]:
         """The other tasks that share classes with one."""

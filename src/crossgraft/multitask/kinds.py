@@ -11,8 +11,8 @@ from jaxtyping import Int
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.splits import classes_agree
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.multi.asked import MultiRecipe, TaskAsked
-from crossgraft.multi.opening import Labels
+from crossgraft.multitask.asked import MultiRecipe, TaskAsked
+from crossgraft.multitask.opening import Labels
 from crossgraft.side import Side
 from crossgraft.tasks import Classify, Tag, natural_order, spans, tags_of
 from crossgraft.transcripts import Transcribe, tidy

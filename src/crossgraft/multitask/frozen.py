@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.choose import HeldOut
-from crossgraft.multi.outputs import Joined
-from crossgraft.multi.pool import Examples, Pool
+from crossgraft.multitask.outputs import Joined
+from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.several import Multi
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
@@ -66,9 +66,7 @@ def frozen(
             if len(own) > 1:
                 lams[name] = at[name][0]
     formula = "each task: ce(task)" + (" + lambda*ce(others)" if lams else "")
-    joined = Joined(task, pool.backbone, weight, bias, "frozen", formula, lams, {})
-    joined.chosen = chosen
-    return Solved(joined, evidence)
+    return Solved(Joined(task, pool.backbone, weight, bias, "frozen", formula, lams, {}, chosen), evidence)
 
 
 Head = tuple[Float[np.ndarray, "D k"], Float[np.ndarray, " k"]]
@@ -162,10 +160,8 @@ def _sequences(
         part, side = pool.task.part(name), pool.sides[name]
         rest = [n for n in names if n != name] if isinstance(part, Tag) else []
         local = Tag.union(part.classes, *(pool.task.part(n).classes for n in rest)) if rest else part
-        target = replace(
-            side,
-            columns=local.columns(part.classes) if not isinstance(part, Transcribe) else np.arange(len(part.classes)),
-        )
+        whole = isinstance(part, Transcribe)
+        target = replace(side, columns=np.arange(len(part.classes)) if whole else local.columns(part.classes))
         source = _tagged_beside(pool, rest, examples, local) if rest else None
         lam, ridge = (None, None) if held is None else held[name]
         found: Fitted = solve_frozen(

@@ -9,7 +9,7 @@ from crossgraft.lazy import lazily
 __all__ = ["MultiRun", "multi"]
 
 if TYPE_CHECKING:
-    from crossgraft.multi.run import MultiRun
-    from crossgraft.multi.steps import multi
+    from crossgraft.multitask.run import MultiRun
+    from crossgraft.multitask.steps import multi
 
 __getattr__ = lazily(__name__, {"MultiRun": "run", "multi": "steps"})

@@ -12,35 +12,34 @@ from crossgraft.domains import open_domain
 from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.domains.splits import assign_splits, groups_shared
 from crossgraft.errors import CrossgraftError, nearest
-from crossgraft.multi.asked import DATA, MultiRecipe, TaskAsked
+from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
 
 Labels = np.ndarray  # (N,) object: a class, tags, or what is said; None where missing
 
 
 def opened(
-    name: str, what: Any, wanted: Mapping[str, TaskAsked], recipe: MultiRecipe
+    name: str, what: Any, wanted: Mapping[str, TaskAsked], *, input: str | None, split: str | None
 ) -> tuple[Domain, dict[str, Labels]]:
     """A data set, and the labels of its tasks."""
-    named = {own.label or (task if len(wanted) > 1 else None) for task, own in wanted.items()} - {DATA}
-    own_columns = sorted(c for c in named if c is not None)
-    label: Any = None if not own_columns else own_columns[0] if len(own_columns) == 1 else tuple(own_columns)
+    several = len(wanted) > 1
+    column = {task: own.label or (task if several else "") for task, own in wanted.items()}  # "": the usual one
+    named = sorted(set(column.values()) - {DATA, ""})
+    label: Any = None if not named else named[0] if len(named) == 1 else tuple(named)
     kinds = {own.kind for own in wanted.values()}
     task = next((k for k in ("tag", "transcribe") if k in kinds), None)
     if isinstance(what, Domain):
         domain = replace(what, name=name)
+        held = {"": domain.labels, **domain.more}
     else:
-        domain = open_domain(what, name, input=recipe.input, label=label, split=recipe.split, task=task)
-    held: dict[str | None, Labels] = dict(domain.more) or {str(c): domain.labels for c in named} | {None: domain.labels}
+        domain = open_domain(what, name, input=input, label=label, split=split, task=task)
+        held = {"": domain.labels, **(dict(domain.more) or dict.fromkeys(named, domain.labels))}
     found: dict[str, Labels] = {}
-    for task_name, own in wanted.items():
-        column = own.label or (task_name if len(wanted) > 1 else None)
-        if column == DATA:
-            found[task_name] = np.array([name] * len(domain), dtype=object)
-            continue
-        if column not in held:
-            hint = nearest(str(column), list(held)) or f"its columns of labels are {', '.join(map(str, held))}"
-            raise CrossgraftError(f"{name} has no column {column!r} for task {task_name!r}", hint)
-        found[task_name] = held[column]
+    for task_name, c in column.items():
+        if c != DATA and c not in held:
+            known = [k for k in held if k]
+            hint = nearest(c, known) or f"its columns of labels are {', '.join(known) or 'not named'}"
+            raise CrossgraftError(f"{name} has no column {c!r} for task {task_name!r}", hint)
+        found[task_name] = np.array([name] * len(domain), dtype=object) if c == DATA else held[c].copy()
     return domain, found
 
 

@@ -16,10 +16,10 @@ from crossgraft.domains.leaks import leaks
 from crossgraft.domains.pool import together
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
-from crossgraft.multi.asked import MultiRecipe, TaskAsked
-from crossgraft.multi.kinds import alike, check, side_of, task_of
-from crossgraft.multi.opening import Labels, opened, parted
-from crossgraft.multi.pool import Pool, mean_of
+from crossgraft.multitask.asked import MultiRecipe, TaskAsked
+from crossgraft.multitask.kinds import alike, check, side_of, task_of
+from crossgraft.multitask.opening import Labels, opened, parted
+from crossgraft.multitask.pool import Pool, mean_of
 from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 
@@ -36,7 +36,7 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any]) -> Pool:
     for name, what in data.items():
         wanted = {task: own for task, own in asked.items() if name in own.data}
         if wanted:
-            domains[name], columns[name] = opened(name, what, wanted, recipe)
+            domains[name], columns[name] = opened(name, what, wanted, input=recipe.input, split=recipe.split)
     kind = common_kind(list(domains.values()))
     if any(own.kind == "transcribe" for own in asked.values()):
         if kind not in SOUND:

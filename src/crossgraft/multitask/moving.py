@@ -11,8 +11,8 @@ import numpy as np
 from crossgraft.errors import UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
-from crossgraft.multi.outputs import Joined
-from crossgraft.multi.pool import Examples, Pool
+from crossgraft.multitask.outputs import Joined
+from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.several import Multi
 from crossgraft.side import Side

@@ -1,0 +1,43 @@
+"""Which model a task is predicted by: together, unless the others harm it beyond noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from crossgraft.measure.compare import paired
+
+BEYOND = 1.0  # standard errors of the paired difference from which a task is better alone
+Losses = Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which model a task is predicted by, and why."""
+
+    model: str
+    why: str
+
+
+def harmed(joint: Losses, alone: Losses) -> bool:
+    """Whether held-out losses are worse together than alone, beyond noise."""
+    d = joint - alone
+    return bool(len(d) > 1 and d.mean() > BEYOND * d.std(ddof=1) / np.sqrt(len(d)))
+
+
+def kept_for(name: str, joint: Losses, alone: Losses) -> Kept:
+    """The joint model, unless a task is better alone beyond noise."""
+    if len(joint) < 2:
+        return Kept(
+            "joint", "With fewer than two held-out examples nothing can be compared; joint is what was asked for."
+        )
+    d = paired(joint, alone)
+    said = (
+        f"On {len(joint)} held-out examples the cross-entropy together is {joint.mean():.3f} nats, alone"
+        f" {alone.mean():.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
+    )
+    if harmed(joint, alone):
+        return Kept("alone", f"{said}: the other tasks harm it beyond noise.")
+    return Kept("joint", f"{said}.")

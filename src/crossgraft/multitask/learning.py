@@ -1,0 +1,99 @@
+"""The trainings of several tasks: any of them together, on all labels or on folds, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft.choose import HeldOut
+from crossgraft.errors import UsageError
+from crossgraft.multitask.frozen import frozen
+from crossgraft.multitask.moving import moving
+from crossgraft.multitask.outputs import Joined
+from crossgraft.multitask.pool import Examples, Pool
+from crossgraft.prepare import VALIDATION
+from crossgraft.tasks import Classify
+
+FOLDS = 3  # each costs a training for every model that is compared
+Names = tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Steps:
+    """What the trainings share; everything that was trained or judged is kept by the tasks that it was trained on."""
+
+    pool: Pool
+    folder: Path
+    log: Callable[[dict[str, Any]], None]
+    models: dict[Names, Joined] = field(default_factory=dict)
+    evidence: dict[Names, dict[str, HeldOut]] = field(default_factory=dict)
+
+    @property
+    def schedule(self) -> str:
+        """Pretrained layers stand still unless they are asked to move: that costs folds of every model."""
+        asked = self.pool.recipe.schedule
+        if not self.pool.backbone.pretrained:
+            return "from_nothing" if self.pool.backbone.name != "identity" else "frozen"
+        return "frozen" if asked == "auto" else asked
+
+    @property
+    def selection(self) -> str:
+        """Where held-out evidence comes from."""
+        asked = self.pool.recipe.selection
+        enough = all(len(self.pool.examples("val", n)) >= VALIDATION for n in self.pool.names)
+        if asked == "target_val" or (asked == "auto" and enough):
+            for n in self.pool.names:
+                if not len(self.pool.examples("val", n)):
+                    raise UsageError(f"task {n!r} has no label in the val part", "use --selection cv")
+            return "target_val"
+        return "loo" if self.schedule == "frozen" and self._classes(self.pool.names) else "cv"
+
+    def learn(self, names: Names) -> Joined:
+        """The tasks of these names, together, on all their labelled training examples."""
+        if names not in self.models:
+            train = self.pool.examples("train")
+            self.models[names] = self._on(names, train, _use(names, self.pool.names))
+        return self.models[names]
+
+    def held_out(self, names: Names) -> dict[str, HeldOut]:
+        """What a model of these tasks says of labels that it has not learned from, by task."""
+        if names not in self.evidence:
+            if self.selection == "target_val":
+                self.evidence[names] = self.learn(names).judged(self.pool, self.pool.examples("val"), names)
+            elif self.selection == "loo":
+                self.learn(names)
+            else:
+                self.evidence[names] = self._by_folds(names)
+        return self.evidence[names]
+
+    def _classes(self, names: Sequence[str]) -> bool:
+        return all(type(self.pool.task.part(n)) is Classify for n in names)
+
+    def _on(self, names: Names, examples: Examples, use: str, held: Mapping[str, Any] | None = None) -> Joined:
+        if self.schedule == "frozen":
+            found = frozen(self.pool, names, examples, held=held)
+            if "/" not in use and self._classes(names) and self.selection == "loo":
+                self.evidence[names] = found.evidence
+            return found.joined
+        return moving(self.pool, names, examples, self.schedule, use, folder=self.folder, log=self.log)
+
+    def _by_folds(self, names: Names) -> dict[str, HeldOut]:
+        """Folds of examples, the same for every model, so that losses are paired."""
+        train, use = self.pool.examples("train"), _use(names, self.pool.names)
+        held = self.learn(names).chosen if self.schedule == "frozen" else None
+        at = {n: self.pool.examples("train", n) for n in names}
+        losses = {n: np.full(len(at[n]), np.nan) for n in names}
+        for i, fold in enumerate(self.pool.folds(self.pool.recipe.seed, FOLDS)):
+            model = self._on(names, np.setdiff1d(train, fold), f"{use}/fold{i}", held)
+            for n, found in model.judged(self.pool, fold, names).items():
+                losses[n][np.isin(at[n], fold)] = found.losses
+        return {n: HeldOut(own) for n, own in losses.items()}
+
+
+def _use(names: Names, every: Names) -> str:
+    """What a training is called."""
+    return "joint" if names == every else " and ".join(names)

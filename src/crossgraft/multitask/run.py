@@ -1,0 +1,180 @@
+"""The folder of a run of several tasks: one pass through the shared layers predicts all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossgraft import features
+from crossgraft.domains.arrays import of_kind
+from crossgraft.domains.domain import SEQUENCES, Domain
+from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.measure.scores import measured
+from crossgraft.model import MODEL, Model
+from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
+from crossgraft.multitask.kinds import side_of
+from crossgraft.multitask.opening import opened
+from crossgraft.multitask.pool import mean_of
+from crossgraft.report.several import write as write_report
+from crossgraft.run import Run, inputs_of
+from crossgraft.several import Multi
+from crossgraft.side import with_lengths
+from crossgraft.tasks import Classify, log_softmax
+
+ALONE = "alone"
+
+
+class MultiRun(Run):
+    """A run folder of several tasks: `predict`, `score` and `report` need nothing else.
+
+    >>> run = MultiRun.open("runs/several-1")  # doctest: +SKIP
+    >>> run.predict(["a.wav"])[0]["tasks"]["digit"]["label"]  # doctest: +SKIP
+    """
+
+    schema = MultiRecipe
+
+    @property
+    def models(self) -> list[Model]:
+        """The model of the tasks that are kept together, and those of tasks that are better alone."""
+        folders = sorted((self.folder / ALONE).glob(f"*/{MODEL}"), key=lambda f: int(f.parent.name))
+        return [self.model, *(Model.load(f.parent) for f in folders)]
+
+    def predict(self, inputs: Any, *, name: str = "input", tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
+        """One row an input, in order: name, and by task what `Run.predict` gives for it; or name and error."""
+        if tent:
+            raise UsageError("tent adapts one head", "leave it out for a run of several tasks")
+        rows: list[dict[str, Any]] = []
+        kind = self.model.backbone.kind
+        for domain in inputs_of(inputs, kind, name):
+            rows += self._rows(of_kind(domain, kind), decoding)
+        return rows
+
+    def _rows(self, domain: Domain, decoding: dict[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = [{"name": str(n), "tasks": {}} for n in domain.names]
+        place = {row["name"]: row for row in found}
+        for model in self.models:
+            for task, head in heads(model, domain).items():
+                assert head.domain is not None
+                for row in head.predict(head.domain, **(decoding if head.task.kind == "transcribe" else {})):
+                    if "error" in row:
+                        place[row["name"]]["error"] = row["error"]
+                    else:
+                        place[row["name"]]["tasks"][task] = {k: v for k, v in row.items() if k != "name"}
+        return [{"name": r["name"], "error": r["error"]} if "error" in r else r for r in found]
+
+    def score(
+        self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None
+    ) -> dict[str, Any]:
+        """Scores with intervals of every task that a data set has labels of; of one of them with `label`."""
+        known = {name: own for m in self.models for name, own in dict(_task(m).parts).items()}
+        if label is not None and label not in known:
+            raise UsageError(
+                f"the run has no task {label!r}", nearest(label, list(known)) or f"it has {', '.join(known)}"
+            )
+        asked = {n: self._asked(n) for n in ([label] if label is not None else self._named(list(known)))}
+        domain, labels = opened("scored", what, asked, input=input, split=None)
+        domain = of_kind(_bare(domain), self.model.backbone.kind)
+        if split is not None:
+            at = domain.where(split)
+            domain, labels = domain.take(at), {n: y[at] for n, y in labels.items()}
+        scored: dict[str, Any] = {}
+        for model in self.models:
+            for name, head in heads(model, domain).items():
+                if name in labels:
+                    scored[name] = _score(head, labels[name], domain)
+        return {"tasks": scored}
+
+    def _asked(self, name: str) -> TaskAsked:
+        assert isinstance(self.recipe, MultiRecipe)
+        return self.recipe.tasks.get(name, TaskAsked(data=())).model_copy(update={"data": ("scored",)})
+
+    def _named(self, known: list[str]) -> list[str]:
+        """The tasks whose labels have a column of their own."""
+        wanted = [n for n in known if self._asked(n).label not in (None, DATA)]
+        if not wanted:
+            raise UsageError("which task are the labels of?", f"name it with --label: {', '.join(known)}")
+        return wanted
+
+    def report(self) -> Path:
+        """(Re)write report.html from the files of the folder."""
+        return write_report(self.folder)
+
+
+@dataclass(eq=False)
+class Head(Model):
+    """One task of a shared pass: what its head said of a domain."""
+
+    said: Any = None
+    failures: list[tuple[int, str]] = field(default_factory=list)
+    domain: Domain | None = None
+
+    def log_probabilities(self, domain: Domain, *, tent: bool = False) -> tuple[Any, list[tuple[int, str]]]:
+        """What was said of the domain."""
+        return self.said, self.failures
+
+
+def heads(model: Model, domain: Domain) -> dict[str, Head]:
+    """Every task's output for a domain, from one pass through the shared layers."""
+    lengths = None
+    if domain.kind == "sentence":
+        domain, lengths = with_lengths(domain)
+    if model.backbone.portable:
+        prepared = features.features(domain, model.backbone)
+        x = prepared.values
+    else:
+        prepared = features.pixels(domain, model.backbone)
+        x = features.embed(model.backbone, prepared.values)
+    task, made = _task(model), {}
+    for name, part in task.parts:
+        columns = task.columns_of(name)
+        own = mean_of(x, lengths) if domain.kind in SEQUENCES and type(part) is Classify else x
+        w, b = model.weight[:, columns], model.bias[columns]
+
+        def log_p(flat: np.ndarray, w: np.ndarray = w, b: np.ndarray = b) -> np.ndarray:
+            return log_softmax(flat.astype(np.float64) @ w + b)
+
+        said = own.map(log_p) if hasattr(own, "map") else log_p(own)
+        made[name] = Head(part, model.backbone, w, b, said, prepared.failures, domain)
+    return made
+
+
+def open_run(folder: str | Path) -> Run:
+    """A finished run of one task or of several."""
+    recipe = Path(folder) / "recipe.toml"
+    try:
+        several = "[data]" in recipe.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        several = False
+    return (MultiRun if several else Run).open(folder)
+
+
+def _task(model: Model) -> Multi:
+    if not isinstance(model.task, Multi):
+        raise CrossgraftError("the run's model is not of several tasks", "copy the run folder again")
+    return model.task
+
+
+def _bare(domain: Domain) -> Domain:
+    from dataclasses import replace
+
+    return replace(domain, labels=np.full(len(domain), None, dtype=object), more={})
+
+
+def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
+    """One task's scores on the labelled examples of a domain."""
+    from dataclasses import replace
+
+    assert head.domain is not None
+    place = {str(n): i for i, n in enumerate(domain.names)}
+    own = np.array([labels[place[str(n)]] for n in head.domain.names] or [None], dtype=object)[: len(head.domain)]
+    own[[i for i, _ in head.failures]] = None
+    lengths = with_lengths(head.domain)[1] if head.domain.kind == "sentence" else None
+    side = side_of(replace(head.domain, labels=own), head.task, lengths, np.arange(len(head.task.classes)))
+    rows = np.flatnonzero(side.labels >= 0)
+    if not len(rows):
+        return {"n": 0}
+    groups = None if head.domain.groups is None else head.domain.groups[side.examples(rows)]
+    return measured(head.task, head.said[rows], side.targets(rows), side.words(rows), groups)

@@ -1,0 +1,108 @@
+"""The page of a run of several tasks: each task's scores together and alone, and what each does to each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from crossgraft.errors import CrossgraftError
+from crossgraft.report import figures, words
+from crossgraft.report.html import put, template
+from crossgraft.report.sections import seconds
+from crossgraft.report.values import clean, part, rows
+from crossgraft.report.words import SCORES, Interval, interval
+from crossgraft.report.worth import signed
+
+MISTAKES = 20
+
+
+def write(folder: Path) -> Path:
+    """Write report.html at once. Raises CrossgraftError where result.json cannot be read."""
+    try:
+        result = clean(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+        lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        predictions = [clean(json.loads(line)) for line in lines]
+        recipe = (folder / "recipe.toml").read_text(encoding="utf-8")
+    except (OSError, ValueError) as wrong:
+        raise CrossgraftError(f"the run in {folder} cannot be read: {wrong}", "run crossgraft multi again") from None
+    put(folder / "report.html", render(result, predictions, recipe), "make room or check the folder's permissions")
+    return folder / "report.html"
+
+
+def render(result: dict[str, Any], predictions: list[dict[str, Any]], recipe: str) -> str:
+    """The page as HTML."""
+    names = [str(n) for n in part(result, "tasks")]
+    return template("several.html.j2").render(
+        result=result,
+        recipe=recipe,
+        headline=_headline(result),
+        tasks=[_task(n, part(result, "tasks", n), predictions, i) for i, n in enumerate(names)],
+        matrix=_matrix(result, names),
+        seconds=seconds(result),
+    )
+
+
+def _headline(result: dict[str, Any]) -> str:
+    tasks = part(result, "tasks")
+    alone = [n for n, own in tasks.items() if part(own, "kept").get("model") == "alone"]
+    if not alone:
+        return f"{len(tasks)} tasks are predicted by one model."
+    together = len(tasks) - len(alone)
+    beside = f"; {together} {'are' if together > 1 else 'is'} kept together" if together else ""
+    return f"{', '.join(alone)}: better alone{beside}."
+
+
+def _task(name: str, own: dict[str, Any], predictions: list[dict[str, Any]], at: int) -> dict[str, Any]:
+    """One task's section."""
+    scored = [(title, part(own, key)) for title, key in (("together", "joint"), ("alone", "alone")) if own.get(key)]
+    measures = [m for m in SCORES if any(interval(s.get(m.key)) for _, s in scored)]
+    kept = {"joint": "together"}.get(str(part(own, "kept").get("model")), "alone")
+    table, drawn = [], []
+    for title, s in scored:
+        cells = []
+        for m in measures:
+            found = interval(s.get(m.key))
+            cells.append((m.text(found.value), words.bounds(m, found)) if found else ("–", ""))
+        table.append({"title": title, "kept": title == kept, "cells": cells, "n": s.get("n")})
+    for m in measures[:2]:
+        held: list[tuple[str, Interval, bool]] = [
+            (title, found, title == kept) for title, s in scored if (found := interval(s.get(m.key)))
+        ]
+        drawn.append(figures.intervals(m, held, f"task{at}-{m.key}"))
+    wrong = [p for p in predictions if p.get("task") == name and p.get("label") != p.get("predicted")]
+    return {
+        "name": name,
+        "id": f"task-{at}",
+        "own": own,
+        "kept": kept,
+        "measures": measures,
+        "rows": table,
+        "figures": drawn,
+        "paired": {k: signed(interval(v), 100.0 if k == "accuracy" else 1.0) for k, v in part(own, "paired").items()},
+        "wrong": [(str(p.get("name")), _said(p.get("label")), _said(p.get("predicted"))) for p in wrong[:MISTAKES]],
+        "n_wrong": len(wrong),
+    }
+
+
+def _said(label: Any) -> str:
+    return " ".join(map(str, label)) if isinstance(label, list) else str(label)
+
+
+def _matrix(result: dict[str, Any], names: list[str]) -> dict[str, Any] | None:
+    """Affinities as a table: a row a task that is trained on, a column a task that is judged."""
+    found = {(str(x["of"]), str(x["on"])): x for x in rows(result, "affinity", "of", "on", "value", "low", "high")}
+    if not found:
+        return None
+    cells = []
+    for of in names:
+        row: list[tuple[Markup | str, str, str]] = []
+        for on in names:
+            x = interval(found.get((of, on)))
+            low, high = (0.0, 0.0) if x is None else (x.low or 0.0, x.high or 0.0)
+            tone = "good" if low > 0 else "bad" if high < 0 else ""
+            row.append((*signed(x, 1.0), tone) if x is not None else ("", "", ""))
+        cells.append((of, row))
+    return {"names": names, "rows": cells}
