@@ -22,6 +22,7 @@ from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.methods import METHODS, objective_for
+from crossgraft.solve.batches import class_weights
 from crossgraft.solve.checkpoint import read
 from crossgraft.solve.loop import Settings, Stream, Trained, train
 from crossgraft.solve.net import Net

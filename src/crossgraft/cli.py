@@ -119,10 +119,11 @@ def score(
     json_: Json = False,
 ) -> None:
     """Scores of a finished run on a labelled domain, with intervals."""
-    from crossgraft.run import Run
+    from crossgraft.multitask.run import open_run
 
-    result = Run.open(run).score(path, input=input_, label=label, split=part)
-    _answer(result, json_, lambda r: [scores("test", r)])
+    result = open_run(run).score(path, input=input_, label=label, split=part)
+    each = result.get("tasks", {"test": result})
+    _answer(result, json_, lambda r: [scores(name, own) for name, own in each.items()])
 
 
 @app.command()
@@ -147,9 +148,9 @@ def gap(
 @app.command()
 def report(run: RunFolder, json_: Json = False) -> None:
     """(Re)write RUN/report.html."""
-    from crossgraft.run import Run
+    from crossgraft.multitask.run import open_run
 
-    path = Run.open(run).report()
+    path = open_run(run).report()
     _answer({"report": str(path)}, json_, lambda r: [f"report: {r['report']}"])
 
 

@@ -13,6 +13,8 @@ from crossgraft.cli_options import Json, RunFolder
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.printed import line
 from crossgraft.progress import say
+from crossgraft.several import Multi
+from crossgraft.tasks import Classify
 
 STREAM = "-"
 
@@ -36,14 +38,15 @@ def predict(
     json_: Json = False,
 ) -> None:
     """One line an input: label and probabilities, or what was said. Input - is a stream of 16 kHz audio."""
-    from crossgraft.run import Run, finite
+    from crossgraft.multitask.run import open_run
+    from crossgraft.run import finite
 
     decoding: dict[str, Any] = {"width": beam} if beam > 1 or words or usual else {}
     for name, file in (("words", words), ("lines", usual)):
         if file is not None:
             decoding[name] = _lines(file)
-    opened = Run.open(run)
-    if decoding and opened.model.task.kind != "transcribe":
+    opened = open_run(run)
+    if decoding and "transcribe" not in kinds_of(opened.model.task):
         raise UsageError("--beam, --words and --usual are for transcripts", f"the run in {run} makes none: leave them")
     if inputs == [STREAM]:
         _stream(opened, decoding, out, json_)
@@ -65,10 +68,18 @@ def predict(
         raise CrossgraftError("none of the inputs could be read", "see the reasons above")
 
 
+def kinds_of(task: Classify) -> set[str]:
+    """The kind of a task, or those of its parts."""
+    return {part.kind for _, part in task.parts} if isinstance(task, Multi) else {task.kind}
+
+
 def _stream(run: Any, decoding: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """A line for each piece as soon as it has ended; with --json one object a line."""
     from crossgraft.run import finite
     from crossgraft.stream import listen
+
+    if isinstance(run.model.task, Multi):
+        raise UsageError("a stream is for a run of one task", "predict files, or use a run of crossgraft fit")
 
     if out is not None:
         raise UsageError("a stream goes to standard output", "leave out --out, and redirect it")

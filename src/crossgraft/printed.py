@@ -25,6 +25,9 @@ def line(row: dict[str, Any]) -> str:
     """One prediction: name, label, the most probable classes."""
     if "error" in row:
         return f"{row['name']}\terror: {row['error']}"
+    if "tasks" in row:
+        each = [f"{task}: {line({'name': '', **own}).strip()}" for task, own in row["tasks"].items()]
+        return "\t".join([row["name"], *each])
     if "text" in row:
         return f"{row['name']}\t{row['text']}"
     if "spans" in row:

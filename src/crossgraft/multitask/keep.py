@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from crossgraft.measure.compare import paired
 
-BEYOND = 1.0  # standard errors of the paired difference from which a task is better alone
+BEYOND = 2.0  # standard errors of the paired difference from which a task is better alone
 Losses = Float[np.ndarray, " n"]
 
 

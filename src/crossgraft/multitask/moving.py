@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from crossgraft.objective.algebra import Objective, ce
 from crossgraft.several import Multi
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part, solve
+from crossgraft.solve.fitted import solve_frozen
 from crossgraft.solve.path import scaling
 from crossgraft.transcripts import Transcribe
 
@@ -97,8 +99,9 @@ def _rows(side: Side, examples: Examples, lengths: Any) -> Any:
 def _start(pool: Pool, task: Multi, names: Sequence[str], examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """All heads on features that stand still, solved as one: sum_k w_k CE_k + ridge/2 |W|^2, shared columns once.
 
-    Heads of transcripts, whose problem is not convex, begin at zero.
+    Heads of transcripts, whose problem is not convex, are solved by themselves.
     """
+    weight, bias = np.zeros((pool.backbone.dim, len(task.classes))), np.zeros(len(task.classes))
     values = pool.features(pool.backbone, examples)
     flat = values.flat if isinstance(values, Frames) else values
     scale = scaling(flat)
@@ -106,11 +109,17 @@ def _start(pool: Pool, task: Multi, names: Sequence[str], examples: Examples) ->
     for name in names:
         side, columns = pool.sides[name], task.columns_of(name)
         if isinstance(task.part(name), Transcribe):
+            own, rows = replace(side, columns=np.arange(len(columns))), pool.labelled(name, examples)
+            said = solve_frozen(
+                pool.backbone, own, rows, None, len(columns), pool.recipe.seed, lam=0.0, ridge=START_RIDGE
+            )  # fmt: skip
+            weight[:, columns], bias[columns] = said.weight, said.bias
             continue
         x = pool.of_task(values, name, examples)
         y = columns[side.labels[pool.labelled(name, examples)]]
         parts.append(Part(scale.apply(x), y, columns, weight=_weight(pool, name)))
-    if not parts:
-        return np.zeros((pool.backbone.dim, len(task.classes))), np.zeros(len(task.classes))
-    head = scale.fold(solve(parts, len(task.classes), ridge=START_RIDGE))
-    return head.weight, head.bias
+    if parts:
+        head = scale.fold(solve(parts, len(task.classes), ridge=START_RIDGE))
+        seen = np.unique(np.concatenate([p.columns for p in parts]))
+        weight[:, seen], bias[seen] = head.weight[:, seen], head.bias[seen]
+    return weight, bias

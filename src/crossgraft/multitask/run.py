@@ -169,7 +169,7 @@ def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
 
     assert head.domain is not None
     place = {str(n): i for i, n in enumerate(domain.names)}
-    own = np.array([labels[place[str(n)]] for n in head.domain.names] or [None], dtype=object)[: len(head.domain)]
+    own = labels[[place[str(n)] for n in head.domain.names]]
     own[[i for i, _ in head.failures]] = None
     lengths = with_lengths(head.domain)[1] if head.domain.kind == "sentence" else None
     side = side_of(replace(head.domain, labels=own), head.task, lengths, np.arange(len(head.task.classes)))

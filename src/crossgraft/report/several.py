@@ -16,7 +16,7 @@ from crossgraft.report.values import clean, part, rows
 from crossgraft.report.words import SCORES, Interval, interval
 from crossgraft.report.worth import signed
 
-MISTAKES = 20
+MISTAKES = 8
 
 
 def write(folder: Path) -> Path:
