@@ -99,7 +99,7 @@ class Path:
         is decided by comparing the models. As good means that the mean of the paired differences from the best is
         within one standard error of those differences, which is narrower than that of either mean. Rows that are alone
         in their class judge neither: where there are no others, lambda is 1 and the ridge of least mean. `lam`, `ridge`
-        hold one of them. The chosen point's losses are exact: it is refitted, and the choice made again, until it stays.
+        hold one of them. The chosen point's losses are exact: it is refitted, and chosen again, until it stays.
         """
         if rule not in RULES:
             raise UsageError(f"{rule!r} is no rule of choice", f"use {', '.join(RULES[:-1])} or {RULES[-1]}")
