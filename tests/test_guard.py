@@ -12,8 +12,8 @@ from crossgraft.choose import HeldOut, fair, keep, nested
 from crossgraft.measure.compare import guard
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
-from crossgraft.solve.path import path
-from crossgraft.solve.pick import nearest_to_one, smoothed
+from crossgraft.solve.path import Path, path
+from crossgraft.solve.pick import nearest_to_one, pick, smoothed
 
 
 def blobs(n: int, seed: int, classes: int = 2, shuffled: bool = False) -> Part:
@@ -56,6 +56,32 @@ def test_nested_losses_do_not_flatter_a_source_that_tells_nothing() -> None:
         honest.append(nested(found).mean())
     assert np.mean(flattered) < np.mean(honest)
     assert np.mean(true) > np.mean(flattered)
+
+
+def one_label_a_class() -> Path:
+    """Four labels of as many classes; a source with other noise, its classes half as far apart."""
+    few, many = blobs(4, 3, classes=4), blobs(200, 4, classes=4)
+    return path(few, Part(0.5 * many.x + 0.2, many.y, many.columns), 4)
+
+
+def test_with_one_label_a_class_both_domains_weigh_the_same() -> None:
+    found = one_label_a_class()
+    assert found.alone.all()
+    point = found.choose("even")
+    assert abs(np.log(point.lam)) == np.abs(np.log(found.lams[1:])).min()
+    args = (found.losses, found.uniform, found.lams, found.ridges)
+    by_left_out = found.lams[pick(*args, "even", None, None)[0]]
+    assert by_left_out > point.lam  # left out, only the source speaks
+    assert point.ridge == found.ridges[pick(*args, "min", point.lam, None)[1]]
+
+
+def test_the_only_label_of_a_class_is_judged_where_the_source_speaks() -> None:
+    found = one_label_a_class()
+    losses = nested(found)
+    last = int(found.lams.argmax())
+    for row in range(4):
+        mean = smoothed(np.delete(found.losses[last], row, axis=1), found.uniform[last])
+        assert losses[row] == found.losses[last, int(mean.argmin()), row]
 
 
 def test_without_transfer_a_class_with_one_label_costs_at_most_what_nothing_costs() -> None:

@@ -14,10 +14,11 @@ from crossgraft.solve.pick import pick
 LAMS = np.array([0.0, 0.1, 1.0, 10.0])
 
 
-def even_lam(losses: list[list[float]]) -> float:
+def even_lam(losses: list[list[float]], alone: list[bool] | None = None) -> float:
     """The lambda of a path with one ridge and these leave-one-out losses, a row a lambda."""
     uniform = np.ones((len(LAMS), 1))
-    return float(LAMS[pick(np.array(losses)[:, None, :], uniform, LAMS, np.array([0.1]), "even", None, None)[0]])
+    mask = None if alone is None else np.array(alone)
+    return float(LAMS[pick(np.array(losses)[:, None, :], uniform, LAMS, np.array([0.1]), "even", None, None, mask)[0]])
 
 
 def test_lambda_nearest_to_one_among_those_that_evidence_does_not_tell_apart() -> None:
@@ -33,6 +34,22 @@ def test_a_lambda_that_is_better_beyond_its_error_is_taken() -> None:
 def test_one_label_tells_no_lambda_from_another() -> None:
     assert even_lam([[0.5], [0.5], [0.5], [0.1]]) == 1.0
     assert even_lam([[0.0], [0.3], [0.6], [0.9]]) == 1.0
+
+
+def test_the_only_label_of_a_class_judges_no_lambda() -> None:
+    source_speaks = [[9, 8, 9.0], [5, 4, 5.0], [3, 3, 2.0], [0.1, 0.2, 0.1]]
+    assert even_lam(source_speaks) == 10.0
+    assert even_lam(source_speaks, [True] * 3) == 1.0
+    others = [[9, 0.1, 0.1, 0.2], [5, 0.1, 0.1, 0.2], [3, 2, 2, 2.1], [0.1, 4, 4, 4.1]]
+    assert even_lam(others, [True, False, False, False]) == 0.1
+    assert even_lam([[9, 1.0], [5, 0.2], [3, 3.0], [0.1, 4.0]], [True, False]) == 1.0  # one tells no more than none
+
+
+def test_the_only_label_of_a_class_does_not_make_a_stronger_ridge_as_good() -> None:
+    losses = np.array([[0.1, 0.9, 0.5], [0.9, 0.2, 0.6]])[None]
+    args = (losses, np.ones((1, 2)), np.zeros(1), np.array([1e-3, 1e-1]), "even", None, None)
+    assert pick(*args) == (0, 1)
+    assert pick(*args, np.array([True] * 3)) == (0, 0)
 
 
 def test_zero_only_where_no_lambda_above_it_is_near() -> None:

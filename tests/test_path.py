@@ -153,7 +153,7 @@ def test_rules_of_choice() -> None:
 def test_classes_with_one_row_and_one_row_alone(parts: list[Part]) -> None:
     target = replace(parts[0], y=np.where(np.arange(40) < 6, np.array([0, 0, 1, 2, 1, -1, *[0] * 34]), -1))
     found = path(target, None, 5, ridges=[0.1])
-    assert found.single_classes == (2,)
+    assert found.alone.tolist() == [False, False, False, True, False]
     assert found.rows.tolist() == [0, 1, 2, 3, 4]
     one = path(replace(target, y=np.where(np.arange(40) == 3, 2, -1)), parts[1], 5, ridges=[0.1])
     assert np.isfinite(one.choose().loo)

@@ -102,13 +102,15 @@ def nested(path: Path) -> Losses:
     """Leave-one-out losses, each at the lambda and ridge that the other rows choose.
 
     The loss at the point that all rows choose is that of the luckiest of many: with ten labels it may be a third of
-    the truth (Varma and Simon, BMC Bioinformatics 7:91, 2006).
+    the truth (Varma and Simon, BMC Bioinformatics 7:91, 2006). With the only label of a class left out, the source
+    alone speaks for that class: the loss is that of the largest lambda, at the ridge of least loss of the other rows.
     """
     n = path.losses.shape[2]
     out = np.empty(n)
     for row in range(n):
-        others = np.delete(path.losses, row, axis=2)
-        i, j = pick(others, path.uniform, path.lams, path.ridges, "even", None, None) if n > 1 else (0, 0)
+        others, alone = np.delete(path.losses, row, axis=2), np.delete(path.alone, row)
+        rule, lam = ("min", path.lams.max()) if path.alone[row] else ("even", None)
+        i, j = pick(others, path.uniform, path.lams, path.ridges, rule, lam, None, alone) if n > 1 else (0, 0)
         out[row] = path.losses[i, j, row]
     return out
 

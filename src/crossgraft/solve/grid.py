@@ -45,9 +45,10 @@ class Grid:
         ridges: Array,
         prior: Head | None,
         some: Array,
+        alone: Array,
     ) -> None:
         self.target, self.source, self.n_columns = target, source, n_columns
-        self.lams, self.ridges, self.prior, self.some = lams, ridges, prior, some
+        self.lams, self.ridges, self.prior, self.some, self.alone = lams, ridges, prior, some, alone
         self.reaches = source is not None and bool(np.isin(target.columns, source.columns).any())
         shape = (len(lams), len(ridges), len(some))
         self.losses, self.hits, self.exact = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
@@ -140,7 +141,7 @@ class Grid:
         as well. A point is returned unrefitted only where one refit is out of reach.
         """
         while True:
-            i, j = pick(self.losses, self.uniform, self.lams, self.ridges, rule, lam, ridge)
+            i, j = pick(self.losses, self.uniform, self.lams, self.ridges, rule, lam, ridge, self.alone)
             if self.exact[i, j].all() or self._price() > MOST_WORK:
                 return i, j
             self._learn(i, j)

@@ -66,7 +66,7 @@ class Path:
 
     `rows` are the target rows that were left out in turn: all labelled ones, or 400 evenly spaced. `exact` says
     where a number comes from solving again. `uniform` is the cross-entropy of an example whose label is unknown. A
-    class of `single_classes` has one labelled target row: left out, nothing in the target speaks for that class, so
+    row that is `alone` is the only labelled one of its class: left out, nothing in the target speaks for that class, so
     its loss is pessimistic, most at lambda 0. Where source and target share no column (`reaches` is False) lambda
     changes nothing in the target's columns.
     """
@@ -78,7 +78,7 @@ class Path:
     hits: Bool[np.ndarray, "L R n_t"]
     exact: Bool[np.ndarray, "L R n_t"]
     rows: Int[np.ndarray, " n_t"]
-    single_classes: tuple[int, ...]
+    alone: Bool[np.ndarray, " n_t"]
     reaches: bool
     seconds: float
     work: float
@@ -97,8 +97,9 @@ class Path:
         the strongest that is as good. Simpler means that ridge alone: few labels leave every lambda within a standard
         error of every other, so that taking the smallest would give up a source that helps; whether to transfer at all
         is decided by comparing the models. As good means that the mean of the paired differences from the best is
-        within one standard error of those differences, which is narrower than that of either mean. `lam`, `ridge` hold
-        one of them. The chosen point's losses are exact: it is refitted, and the choice made again, until it stays.
+        within one standard error of those differences, which is narrower than that of either mean. Rows that are alone
+        in their class judge neither: where there are no others, lambda is 1 and the ridge of least mean. `lam`, `ridge`
+        hold one of them. The chosen point's losses are exact: it is refitted, and chosen again, until it stays.
         """
         if rule not in RULES:
             raise UsageError(f"{rule!r} is no rule of choice", f"use {', '.join(RULES[:-1])} or {RULES[-1]}")
@@ -157,15 +158,16 @@ def path(
     some = np.arange(n) if n <= MOST else np.linspace(0, n - 1, MOST).astype(np.int64)
     size = n if source is None or not lam_a.any() else n + len(source.y)
     work = float(size * target.x.shape[1] * n_columns * len(ridge_a))
+    y = np.asarray(target.y)[labelled]
+    _, which, counts = np.unique(y, return_inverse=True, return_counts=True)
+    alone = counts[which][some] == 1
     with threads_for(work):
-        grid = Grid(target, source, n_columns, lam_a, ridge_a, prior, some)
+        grid = Grid(target, source, n_columns, lam_a, ridge_a, prior, some, alone)
         grid.fill()
         if n <= REFITTED:
             grid.check()
-    values, counts = np.unique(np.asarray(target.y)[labelled], return_counts=True)
-    single = tuple(int(v) for v in values[counts == 1])
     return Path(
-        *(lam_a, ridge_a, grid.losses, grid.uniform, grid.hits, grid.exact, labelled[some], single, grid.reaches),
+        *(lam_a, ridge_a, grid.losses, grid.uniform, grid.hits, grid.exact, labelled[some], alone, grid.reaches),
         seconds=time.perf_counter() - began,
         work=work,
         _grid=grid,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from crossgraft.solve.rows import Array
 
@@ -23,22 +23,37 @@ def smoothed(losses: Array, uniform: Array) -> Array:
 
 
 def pick(
-    losses: Array, uniform: Array, lams: Array, ridges: Array, rule: str, lam: float | None, ridge: float | None
+    losses: Array,
+    uniform: Array,
+    lams: Array,
+    ridges: Array,
+    rule: str,
+    lam: float | None,
+    ridge: float | None,
+    alone: Bool[np.ndarray, " n"] | None = None,
 ) -> tuple[int, int]:
-    """Place of the chosen point; `Path.choose` says by which rule."""
+    """Place of the chosen point; `Path.choose` says by which rule.
+
+    alone  examples whose class has no other: left out, only the source speaks for it, most at a large lambda and a
+           strong ridge. What their label is worth against the source they do not tell, so they judge no lambda, and
+           no ridge to be as good as the best
+    """
     mean = smoothed(losses, uniform)
+    judges = np.ones(losses.shape[2], dtype=bool) if alone is None else ~alone
     if ridge is not None:
         off = np.abs(np.log(ridges / ridge))
         mean[:, off > off.min()] = np.inf
     if lam is None and rule == "even":
         rows, at = np.arange(len(mean)), mean.argmin(1)
-        known_and_one_more = np.column_stack([losses[rows, at], uniform[rows, at]])
-        lam = nearest_to_one(lams, known_and_one_more, mean.min(1))
+        known_and_one_more = np.column_stack([losses[rows, at][:, judges], uniform[rows, at]])
+        if not judges.any():
+            known_and_one_more[:] = 0  # nothing tells one lambda from another
+        lam = nearest_to_one(lams, known_and_one_more, known_and_one_more.mean(1))
     if lam is not None:
         mean[np.abs(lams - lam) > np.abs(lams - lam).min()] = np.inf
     i, j = (int(a) for a in np.unravel_index(int(mean.argmin()), mean.shape))
-    if rule != "min" and losses.shape[2] > 1:
-        _, error = worse_by(losses, losses[i, j])
+    if rule != "min" and judges.sum() > 1:
+        _, error = worse_by(losses[:, :, judges], losses[i, j, judges])
         near = (mean - mean[i, j] <= error) & np.isfinite(mean)
         j = int(max(np.flatnonzero(near[i]), key=lambda c: ridges[c]))
     return i, j
