@@ -134,10 +134,13 @@ def _settled(paths: Sequence[Path]) -> tuple[int, int]:
 
 def _together(paths: Sequence[Path], without: tuple[int, int] | None = None) -> tuple[int, int]:
     """Place of the chosen lambda and ridge; `without` a row of a path."""
-    losses = [p.losses if without is None or k != without[0] else np.delete(p.losses, without[1], axis=2)
-              for k, p in enumerate(paths)]  # fmt: skip
+    rows = [np.arange(p.losses.shape[2]) for p in paths]
+    if without is not None:
+        rows[without[0]] = np.delete(rows[without[0]], without[1])
+    losses = np.concatenate([p.losses[:, :, r] for p, r in zip(paths, rows, strict=True)], axis=2)
+    alone = np.concatenate([p.alone[r] for p, r in zip(paths, rows, strict=True)])
     uniform = np.mean([p.uniform for p in paths], axis=0)
-    return pick(np.concatenate(losses, axis=2), uniform, paths[0].lams, paths[0].ridges, "even", None, None)
+    return pick(losses, uniform, paths[0].lams, paths[0].ridges, "even", None, None, alone)
 
 
 def nested(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
