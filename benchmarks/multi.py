@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,8 +130,10 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     recipe = MultiRecipe.of(data=dict.fromkeys(data, "given"), **(options | asked))
     began = time.perf_counter()
     pool = given(recipe, data)
-    with tempfile.TemporaryDirectory() as folder, nullcontext():
-        outcome = all_steps(Steps(pool, Path(folder), lambda row: None), clock)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = Steps(pool, Path(folder), lambda row: None)
+        outcome = all_steps(steps, clock)
+        without = _without_each(steps) if recipe.affinity else {}
     test = pool.examples("test")
     tasks = {}
     for name in pool.names:
@@ -146,9 +147,25 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
         tasks[name] = found
     affinity = {f"{x.of} to {x.on}": (x.change.value, x.change.low, x.change.high) for x in outcome.affinity}
     return cell | {
-        "tasks": tasks, "affinity": affinity, "groups": outcome.groups, "dropped": list(outcome.dropped),
-        "lam": dict(outcome.joint.lams), "seconds": seconds, "wall": time.perf_counter() - began,
+        "tasks": tasks, "affinity": affinity, "without": without, "groups": outcome.groups,
+        "dropped": list(outcome.dropped), "lam": dict(outcome.joint.lams), "seconds": seconds, "wall": time.perf_counter() - began,
     }  # fmt: skip
+
+
+def _without_each(steps: Any) -> dict[str, float]:
+    """What leaving a task out of the joint training adds to each other's cross-entropy on the test part, nats."""
+    pool = steps.pool
+    test, changes = pool.examples("test"), {}
+
+    def entropies(names: tuple[str, ...]) -> dict[str, float]:
+        model = steps.learn(names)
+        return {n: float(found.losses.mean()) for n, found in model.judged(pool, test, names).items()}
+
+    whole = entropies(pool.names)
+    for of in pool.names:
+        rest = entropies(tuple(n for n in pool.names if n != of))
+        changes |= {f"{of} to {on}": loss - whole[on] for on, loss in rest.items()}
+    return changes
 
 
 def main() -> None:
@@ -160,7 +177,22 @@ def main() -> None:
         done = cells.run("multi", todo, args.jobs, one)
         rows += [row for row in _rows(case, done) if row]
         head = ["case", "task", "alone", "together", "difference", "kept", "kept alone"]
+        if affinity:
+            _agreement(done)
     cells.table("multi", head, rows)
+
+
+def _agreement(done: list[dict[str, Any]]) -> None:
+    """How often the sign of an affinity, and of its mean over seeds, is that of leaving the task out."""
+    pairs = list(done[0]["affinity"])
+    each = [(row["affinity"][p][0] > 0) == (row["without"][p] > 0) for row in done for p in pairs]
+    table, agreed = [], []
+    for p in pairs:
+        a, w = float(np.mean([r["affinity"][p][0] for r in done])), float(np.mean([r["without"][p] for r in done]))
+        agreed.append(bool((a > 0) == (w > 0)))
+        table.append([p, f"{a:+.3f}", f"{w:+.3f}", "yes" if agreed[-1] else "no"])
+    table.append(["pairs that agree", "", "", f"{sum(agreed)} of {len(agreed)}; of single seeds {np.mean(each):.0%}"])
+    cells.table("multi-affinity", ["pair", "affinity, nats", "left out, nats", "same sign"], table)
 
 
 def _rows(case: str, done: list[dict[str, Any]]) -> list[list[Any]]:

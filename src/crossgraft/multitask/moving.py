@@ -50,6 +50,8 @@ def moving(
     sets = [d for d in dict.fromkeys(pool.member) if (pool.member[has] == d).any()]
     task = pool.task if len(names) > 1 else Multi.of_tasks({names[0]: pool.task.part(names[0])})
     counts = {d: int((pool.member[has] == d).sum()) for d in sets}
+    if schedule == "from_nothing" and recipe.steps is not None:
+        recipe = recipe.model_copy(update={"source_steps": recipe.steps})
     settings = settings_for(recipe, schedule, max(len(pool.labelled(n, has)) for n in names), backbone)
     shares = np.array([n ** (1 / recipe.sampling) for n in counts.values()])
     sizes = np.maximum(np.round(settings.batch_size * len(sets) * shares / shares.sum()), 1).astype(int)

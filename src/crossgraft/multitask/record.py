@@ -168,9 +168,13 @@ def _predictions(pool: Pool, name: str, log_p: Any, side: Any) -> list[dict[str,
 
 
 def _notes(steps: Steps) -> list[str]:
+    found = []
+    if steps.schedule == "frozen" and steps.pool.recipe.weighting != "equal":
+        what = f"weighting {steps.pool.recipe.weighting} weighs gradients of shared layers, and they stand still"
+        found.append(f"{what}: it changed nothing; use --schedule lp_ft")
     if steps.schedule == "frozen" and not steps.pool.alike:
-        return [
+        found.append(
             "the layers stand still and no class is common: the tasks share features and nothing else, and each head "
             "is what it would be alone; --schedule lp_ft lets the layers learn from all of them"
-        ]
-    return []
+        )
+    return found

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from crossgraft.errors import CrossgraftError
 from crossgraft.report import figures, words
 from crossgraft.report.html import put, template
-from crossgraft.report.sections import seconds
+from crossgraft.report.sections import seconds, training
 from crossgraft.report.values import clean, part, rows
 from crossgraft.report.words import SCORES, Interval, interval
 from crossgraft.report.worth import signed
@@ -26,13 +26,23 @@ def write(folder: Path) -> Path:
         lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
         predictions = [clean(json.loads(line)) for line in lines]
         recipe = (folder / "recipe.toml").read_text(encoding="utf-8")
+        logged = folder / "measures.jsonl"
+        measures = (
+            [json.loads(line) for line in logged.read_text(encoding="utf-8").splitlines()] if logged.exists() else []
+        )
     except (OSError, ValueError) as wrong:
         raise CrossgraftError(f"the run in {folder} cannot be read: {wrong}", "run crossgraft multi again") from None
-    put(folder / "report.html", render(result, predictions, recipe), "make room or check the folder's permissions")
+    put(
+        folder / "report.html",
+        render(result, predictions, recipe, measures),
+        "make room or check the folder's permissions",
+    )
     return folder / "report.html"
 
 
-def render(result: dict[str, Any], predictions: list[dict[str, Any]], recipe: str) -> str:
+def render(
+    result: dict[str, Any], predictions: list[dict[str, Any]], recipe: str, measures: list[dict[str, Any]]
+) -> str:
     """The page as HTML."""
     names = [str(n) for n in part(result, "tasks")]
     return template("several.html.j2").render(
@@ -41,6 +51,7 @@ def render(result: dict[str, Any], predictions: list[dict[str, Any]], recipe: st
         headline=_headline(result),
         tasks=[_task(n, part(result, "tasks", n), predictions, i) for i, n in enumerate(names)],
         matrix=_matrix(result, names),
+        training=training(measures),
         seconds=seconds(result),
     )
 
