@@ -148,7 +148,8 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     affinity = {f"{x.of} to {x.on}": (x.change.value, x.change.low, x.change.high) for x in outcome.affinity}
     return cell | {
         "tasks": tasks, "affinity": affinity, "without": without, "groups": outcome.groups,
-        "dropped": list(outcome.dropped), "lam": dict(outcome.joint.lams), "seconds": seconds, "wall": time.perf_counter() - began,
+        "dropped": list(outcome.dropped), "lam": dict(outcome.joint.lams), "seconds": seconds,
+        "wall": time.perf_counter() - began,
     }  # fmt: skip
 
 

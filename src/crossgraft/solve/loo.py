@@ -22,6 +22,7 @@ from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
 
 WIDEST = 1200  # rows and columns of the Hessian that one group of target rows may need
+PAIR = 2048  # columns of it for the one logit of two classes
 DUAL = 500  # target rows up to which N x N matrices are cheaper than the Hessian
 
 
@@ -37,20 +38,23 @@ def formula(
 ) -> Float[np.ndarray, "m k"]:
     """Logits of rows `which` of the first part, each without its label.
 
-    H is inverted on the features that move those rows: the preconditioner applied to them (Galerkin), the error of
-    which is of second order; on all features where that is no larger.
+    H is inverted whole where it has at most WIDEST columns, of two classes PAIR. Wider, on the features that move those
+    rows, the preconditioner applied to them (Galerkin): B_i is then too small, and the loss optimistic, most at weak
+    ridges.
     """
     target, d = parts[0], parts[0].x.shape[1]
     if len(parts) == 1 and len(target.x) <= DUAL:
         return _moved(target, v, probs[0], which, _dual(target, ridge, probs[0], which))
     seen = np.unique(np.concatenate([r.columns for r in parts]))
+    if len(seen) == 2 and d <= PAIR and all(len(r.columns) == 2 for r in parts):
+        return _moved(target, v, probs[0], which, _pair(parts, ridge, probs, target.x[which]))
     group = d if d * len(seen) <= WIDEST else max(4, WIDEST // len(seen))
     out = np.empty((len(which), len(target.columns)))
     for i in range(0, len(which), group):
         some = which[i : i + group]
         x = target.x[some]
         basis = None
-        if len(some) < d and preconditioner is not None:
+        if len(some) < d and d * len(seen) > WIDEST and preconditioner is not None:
             basis = np.linalg.qr(preconditioner.near(x, int(target.columns[0]), b).T)[0]
         out[i : i + group] = _moved(target, v, probs[0], some, _blocks(parts, seen, ridge, probs, x, basis))
     return out
@@ -97,6 +101,19 @@ def _dual(target: Rows, ridge: float, probs: Array, which: Array) -> Float[np.nd
     half = np.linalg.inv(np.linalg.cholesky(total + 1e-14 * np.trace(total) * np.eye(n)))
     q = reach @ half.T
     return np.asarray(blocks + np.matmul(q.transpose(1, 0, 2), q.transpose(1, 2, 0)))
+
+
+def _pair(
+    parts: Sequence[Rows], ridge: float, probs: Sequence[Array], x: Float[np.ndarray, "n D"]
+) -> Float[np.ndarray, "n 2 2"]:
+    """B_i of two classes: one logit, the difference, whose Hessian is ridge/2 I + sum_j w_j p_j1 p_j2 x_j x_j', (D, D)."""
+    h = np.zeros((x.shape[1], x.shape[1]))
+    for r, p in zip(parts, probs, strict=True):
+        f = r.x * np.sqrt(r.w * p[0] * p[1])[:, None]
+        h += f.T @ f
+    h[np.diag_indices_from(h)] += ridge / 2
+    own = np.einsum("nd,dn->n", x.astype(np.float64), np.linalg.solve(h, x.T.astype(np.float64)))
+    return np.asarray(own[:, None, None] * np.array([[0.25, -0.25], [-0.25, 0.25]]))
 
 
 def _blocks(
