@@ -33,12 +33,12 @@ class Run:
     >>> run.predict(["a.jpg"])[0]["label"]  # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.folder, self.recipe = folder, recipe
+    def __init__(self, folder: Path, recipe: Recipe, backbone: Any = None) -> None:
+        self.folder, self.recipe, self._layers = folder, recipe, backbone
         self._model: Model | None = None
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False) -> Run:
+    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False, backbone: Any = None) -> Run:
         """A folder for a new run; one that holds a run already is only taken up again with `resume`."""
         held = folder / RECIPE
         if held.exists():
@@ -55,13 +55,16 @@ class Run:
             raise UsageError(
                 f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out"
             )
-        run = cls(folder, recipe)
+        run = cls(folder, recipe, backbone)
         run.write_text(RECIPE, recipe.toml())
         return run
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """A finished run. Raises CrossgraftError where there is none, or where it was interrupted."""
+    def open(cls, folder: str | Path, *, backbone: Any = None) -> Run:
+        """A finished run. Raises CrossgraftError where there is none, or where it was interrupted.
+
+        backbone  of a run that was made with layers of one's own: the module, or Backbone, that `fit` was given
+        """
         at = Path(folder)
         if not (at / RECIPE).exists():
             raise CrossgraftError(f"there is no run in {at}", "give the folder that crossgraft fit wrote (its --out)")
@@ -69,7 +72,7 @@ class Run:
             raise CrossgraftError(
                 f"the run in {at} is not finished", f"continue it with crossgraft fit --resume --out {at}"
             )
-        return cls(at, Recipe.read(at / RECIPE))
+        return cls(at, Recipe.read(at / RECIPE), backbone)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -81,7 +84,7 @@ class Run:
     def model(self) -> Model:
         """The model that the run kept."""
         if self._model is None:
-            self._model = Model.load(self.folder)
+            self._model = Model.load(self.folder, self._layers)
         return self._model
 
     def predict(self, inputs: Any, *, name: str = "input", tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
