@@ -21,6 +21,7 @@ from crossgraft.model import Model
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
 from crossgraft.side import Side
+from crossgraft.tracking import Tracker
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
 NAMED_BY = 60  # characters of a text that it is called by
@@ -36,6 +37,7 @@ class Run:
     def __init__(self, folder: Path, recipe: Recipe, backbone: Any = None) -> None:
         self.folder, self.recipe, self._layers = folder, recipe, backbone
         self._model: Model | None = None
+        self._tracker: Tracker | None = None
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False, backbone: Any = None) -> Run:
@@ -56,6 +58,7 @@ class Run:
                 f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out"
             )
         run = cls(folder, recipe, backbone)
+        run._tracker = Tracker(recipe, folder) if recipe.tracker else None
         run.write_text(RECIPE, recipe.toml())
         return run
 
@@ -142,8 +145,16 @@ class Run:
 
     def log(self, row: dict[str, Any]) -> None:
         """Add one logged step to measures.jsonl."""
+        if self._tracker is not None:
+            self._tracker.log(finite(row))
         with (self.folder / MEASURES).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(finite(row)) + "\n")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result: with it the run is finished."""
+        if self._tracker is not None:
+            self._tracker.finish(finite(result))
+        self.write_json(RESULT, result)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON; numbers that JSON lacks become null."""
