@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-all test-tensorflow lint bench docs clean
+.PHONY: quickstart test test-all test-tensorflow test-oldest test-newest lint bench docs clean
 
 quickstart: $(READY)
 	$(BIN)/crossgraft quickstart
@@ -23,6 +23,21 @@ test-tensorflow: .venv-tensorflow/.ready
 	test -x .venv-tensorflow/bin/python || $(PYTHON) -m venv .venv-tensorflow
 	grep -v '^h5py' constraints.txt > .venv-tensorflow/constraints.txt
 	.venv-tensorflow/bin/python -m pip install --constraint .venv-tensorflow/constraints.txt --editable '.[tensorflow]' jax beartype pytest
+	touch $@
+
+# The lowest versions that pyproject.toml allows, and the newest there are; ONLY="tests/test_x.py ..." runs a part.
+test-oldest: .venv-oldest/.ready
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -m "not slow" $(ONLY)
+
+test-newest:
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --upgrade --upgrade-strategy eager --editable '.[dev]'
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -m "not slow" $(ONLY)
+
+.venv-oldest/.ready: pyproject.toml
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python tests/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --constraint .venv-oldest/constraints.txt --editable '.[dev]'
 	touch $@
 
 lint: $(READY)
@@ -45,4 +60,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-tensorflow .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info
+	rm -rf $(VENV) .venv-tensorflow .venv-oldest .venv-newest .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info

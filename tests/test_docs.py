@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ def pages(slow: bool) -> list[Any]:
     for page in PAGES:
         python = [b for b in blocks(page) if b[1] == "python"]
         if python and any(mark == "slow" for mark, *_ in python) == slow:
-            found.append(pytest.param([code for _, _, code in python], id=str(page.relative_to(ROOT))))
+            # any other mark is a package that a block needs
+            missing = [mark for mark, *_ in python if mark not in ("", "slow") and find_spec(mark) is None]
+            skip = pytest.mark.skipif(bool(missing), reason=f"needs {missing}")
+            found.append(pytest.param([code for _, _, code in python], id=str(page.relative_to(ROOT)), marks=skip))
     return found
 
 

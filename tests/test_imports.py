@@ -24,6 +24,7 @@ ROAD = [
     "measure",
     "model",
     "report",
+    "tracking",
     "run",
     "stream",
     "choose",

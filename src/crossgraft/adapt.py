@@ -75,7 +75,7 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
         net.only_norms()
     if method.statistics:
         estimate(net, sides[method.statistics].pixels(backbone)[free])
-    rates = layer_rates(own) if backbone.portable else dict.fromkeys(layer_rates(own), 1.0)
+    rates = layer_rates(own) if backbone.published else dict.fromkeys(layer_rates(own), 1.0)
     last: dict[str, float] = {}
     history: list[dict[str, Any]] = []
 
@@ -123,9 +123,9 @@ def _settings(job: Job, n: int, times: float) -> Any:
     from crossgraft.solve.settings import settings_for
 
     base, batch = settings_for(job.recipe, "full", max(n, 1), job.backbone), job.recipe.batch_size
-    least = STEPS[0] if job.backbone.portable else LEAST_SMALL
+    least = STEPS[0] if job.backbone.published else LEAST_SMALL
     steps = job.recipe.steps or min(max(10 * n // batch, least), STEPS[1])
-    rate = base.lr if job.backbone.portable else job.recipe.lr or RATE
+    rate = base.lr if job.backbone.published else job.recipe.lr or RATE
     return replace(base, lr=rate if job.recipe.lr else times * rate, steps=steps, batch_size=batch)
 
 

@@ -29,7 +29,7 @@ def label_next(
     source: Any = None,
     *,
     n: int = 10,
-    backbone: str = "auto",
+    backbone: Any = "auto",
     weights: str | None = None,
     seed: int = 0,
     **columns: str | None,

@@ -31,7 +31,7 @@ def gap(
     source: Any,
     target: Any,
     *,
-    backbone: str = "auto",
+    backbone: Any = "auto",
     weights: str | None = None,
     seed: int = 0,
     page: Path | None = None,
@@ -43,7 +43,7 @@ def gap(
     each class and the shift of their frequencies.
 
     source, target  a path, a Domain, arrays: anything that `fit` takes; labels are not needed
-    backbone        whose features the domain classifier sees; one with weights of its own
+    backbone        whose features the domain classifier sees; one with weights of its own, perhaps a torch.nn.Module
     page            where to write it down as a page that opens without a network
     columns         input, label and split of tables
 
@@ -88,7 +88,7 @@ class Seen:
     skipped: list[dict[str, str]]
 
 
-def see(sides: dict[str, Any], backbone: str, weights: str | None, columns: dict[str, str | None]) -> Seen:
+def see(sides: dict[str, Any], backbone: Any, weights: str | None, columns: dict[str, str | None]) -> Seen:
     """Domains opened as one kind, as one frozen backbone sees them.
 
     Raises CrossgraftError where a domain cannot be read, UsageError for a backbone that knows nothing yet.
@@ -101,7 +101,7 @@ def see(sides: dict[str, Any], backbone: str, weights: str | None, columns: dict
     chosen = backbones.load(backbone, opened["target"], weights=weights)
     if not chosen.pretrained:
         raise UsageError(
-            f"backbone {backbone} knows nothing yet", "use auto, a pretrained backbone, or arrays of features"
+            f"backbone {chosen.name} knows nothing yet", "use auto, a pretrained backbone, or arrays of features"
         )
     values, skipped = {}, []
     for side, domain in opened.items():

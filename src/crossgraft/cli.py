@@ -85,6 +85,7 @@ def fit(
     class_weights: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
     mixup: Annotated[float | None, typer.Option(help="Alpha of mixup.")] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
+    tracker: Annotated[str | None, typer.Option(help="tensorboard, mlflow, wandb, or another of accelerate.")] = None,
     input_: Input = None,
     label: Column = None,
     split: Column = None,

@@ -28,7 +28,7 @@ def doubt(
     target: Any,
     source: Any = None,
     *,
-    backbone: str = "auto",
+    backbone: Any = "auto",
     weights: str | None = None,
     seed: int = 0,
     top: int | None = None,

@@ -5,8 +5,12 @@ Adding a method: its row here, its term in objective/, the term's row in objecti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from crossgraft.errors import UsageError, nearest
 
 LABEL_FREE = ("im", "snd", "dev", "reverse", "source_accuracy")  # validators that read no label of the target
 
@@ -114,3 +118,29 @@ METHODS = {row.name: row for row in (
     Method("cotuning", "ce(target) + rho*cotuning", ("target", "source"), "f_s", {"rho": Number(2.3, 0.1, 10.0)},
            "You et al., NeurIPS 2020"),
 )}  # fmt: skip
+
+
+def suggest(trial: Any, method: str) -> dict[str, Any]:
+    """Options of `fit` for one trial of a search, each of the method's numbers drawn from its range on a log scale.
+
+    trial  of Optuna, or anything with its `suggest_float(name, low, high, log=True)`
+
+    Raises UsageError for an unknown method, or one whose phases no objective states.
+
+    >>> class Low:
+    ...     def suggest_float(self, name, low, high, log):
+    ...         return low
+    >>> suggest(Low(), "joint"), suggest(Low(), "dann")
+    ({'method': 'joint', 'lam': 0.001}, {'objective': 'ce(target) + ce(source) + 0.01*dann'})
+    """
+    if method not in METHODS:
+        raise UsageError(f"unknown method {method!r}", nearest(method, list(METHODS)) or f"take {', '.join(METHODS)}")
+    row = METHODS[method]
+    if not row.numbers:
+        return {"method": method}
+    if row.phases:
+        raise UsageError(f"the numbers of method {method} are of its phases, which no option sets", "search another")
+    drawn = {n: trial.suggest_float(f"{method}.{n}", own.low, own.high, log=True) for n, own in row.numbers.items()}
+    if method == "joint":
+        return {"method": method, **drawn}
+    return {"objective": re.sub(r"\b(\w+)\*", lambda m: f"{drawn.get(m[1], m[1])}*", row.objective)}

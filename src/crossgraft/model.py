@@ -13,6 +13,7 @@ from jaxtyping import Float
 from crossgraft import backbones, features
 from crossgraft.alignments import best_path, cross_entropy
 from crossgraft.backbones.backbone import Backbone, Preprocess
+from crossgraft.backbones.given import opened, signature
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
 from crossgraft.errors import CrossgraftError, UsageError
@@ -140,7 +141,7 @@ class Model:
         b = self.backbone
         if not b.portable:
             tensors |= {f"backbone.{k}": v.detach().cpu().numpy() for k, v in b.module.state_dict().items()}
-        meta = {
+        meta: dict[str, Any] = {
             "format": FORMAT,
             "task": stated(self.task),
             "backbone": {
@@ -152,6 +153,8 @@ class Model:
                 "preprocess": asdict(b.preprocess) if b.preprocess else None,
             },
         }
+        if b.given is not None:
+            meta["backbone"] |= {"given": signature(b)}
         scratch = folder / (WEIGHTS + ".part")
         try:
             # safetensors writes memory as it lies: in C order, or the values come back in other places
@@ -164,8 +167,11 @@ class Model:
             ) from None
 
     @classmethod
-    def load(cls, folder: Path) -> Model:
-        """Read a saved model. Raises where a file is missing, damaged or from another backbone revision."""
+    def load(cls, folder: Path, layers: Any = None) -> Model:
+        """Read a saved model. Raises where a file is missing, damaged or from another backbone revision.
+
+        layers  the module or Backbone of a run that was made with one; others have no use for it
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -183,7 +189,10 @@ class Model:
                 f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
             ) from None
         return cls(
-            task_of(meta["task"]), _backbone(spec, tensors, folder), weight.astype(np.float64), bias.astype(np.float64)
+            task_of(meta["task"]),
+            _backbone(spec, tensors, folder, layers),
+            weight.astype(np.float64),
+            bias.astype(np.float64),
         )
 
 
@@ -212,13 +221,18 @@ def _stored(values: np.ndarray) -> np.dtype[Any]:
     return np.dtype(np.float32) if values.dtype == np.float64 else values.dtype
 
 
-def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path) -> Backbone:
+def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path, layers: Any) -> Backbone:
     preprocess: Preprocess | None = None
     if spec["preprocess"]:
         numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec["preprocess"].items()}
         preprocess = Preprocess(**numbers)
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    if spec["name"].startswith("<"):
+        if layers is None:
+            what = f"the run in {folder} was made with layers of your own, {spec['name']}, whose code no run holds"
+            raise CrossgraftError(what, "open it in Python: Run.open(folder, backbone=module)")
+        return opened(layers, spec, preprocess, state)
     backbone = backbones.rebuild(
         spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None, kind=spec["kind"]
     )

@@ -62,8 +62,11 @@ class Job:
         return self.source is not None and set(self.target.columns.tolist()) <= set(self.source.columns.tolist())
 
 
-def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
-    """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained."""
+def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = None) -> Job:
+    """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained.
+
+    layers  a module or Backbone that the recipe can only name
+    """
     columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split, "task": recipe.task}
     target_domain = open_domain(target, "target", **columns)
     opened = [
@@ -111,14 +114,14 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any]) -> Job:
         task = Transcribe.of(given_texts, recipe.symbols)
     else:
         task = (Tag if kind == "sentence" else Classify).union(target_classes, more)
-    backbone = backbones.load(recipe.backbone, target_domain, weights=recipe.weights)
+    backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
     side = Side.of(target_domain, task, target_classes)
     # Rows that are test data only because `shots` hides their labels keep their inputs to learn from.
     free = np.isin(target_domain.splits, ("train", "unlabelled"))
     side.free = free if recipe.shots is None else free | ~np.isin(given, ("test", "val"))
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
-        (s.features if backbone.pretrained else s.pixels)(backbone)
+        (s.features if backbone.pretrained and backbone.given is None else s.pixels)(backbone)
         if s.truth is not None:
             _alignable(s, backbone)
         warnings += s.notes

@@ -217,7 +217,7 @@ def _labels_saved(job: Job, log_p: LogP, kept: str) -> dict[str, Any] | None:
 def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
     """Features for a convex head that has nothing from the source, and what they are."""
     if job.backbone.pretrained and (job.source is not None or job.backbone.name == "identity"):
-        return job.target.features(job.backbone), "the same features without the source"
+        return frozen_features(job.backbone, job.target), "the same features without the source"
     return _small(job.target, job), "logistic regression on the inputs themselves"
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from crossgraft.asked import listed, name_of
 from crossgraft.backbones import load
+from crossgraft.backbones import name_of as backbone_name
 from crossgraft.candidates import MOST_SOURCE, MOST_TRAINING, Candidate, candidate, clock, source_side, target_side
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
@@ -33,9 +34,9 @@ def rank(
     target: Any,
     sources: Any = (),
     *,
-    backbones: Sequence[str] = (),
+    backbones: Sequence[Any] = (),
     source: Any = None,
-    backbone: str = "auto",
+    backbone: Any = "auto",
     weights: str | None = None,
     shots: int | None = None,
     seed: int = 0,
@@ -47,7 +48,8 @@ def rank(
     target        anything that `fit` takes; only the labelled examples of its training part are looked at
     sources       a path, a Domain, arrays (X, y), or a list of them; each is measured by the features of `backbone`:
                   frozen, or of a network (cnn, mlp) that is trained on each source in turn
-    backbones     names; each is measured by its frozen features, together with `source` where one is given
+    backbones     names, or torch.nn.Modules; each is measured by its frozen features, together with `source` where one
+                  is given
     shots, seed   as in `fit`; source_steps: gradient steps on a source, for cnn and mlp
     columns       input, label and split of tables
 
@@ -94,12 +96,11 @@ def rank(
             beside, told = source_side(of_kind(domain, whole.kind), side, seed, MOST_SOURCE)
         notes += told
 
-        def of_backbone(name: str, _: Any) -> Candidate:
-            return candidate(name, load(name, side.domain), side, beside, recipe, own_head=True)
+        def of_backbone(name: str, what: Any) -> Candidate:
+            return candidate(name, load(what, side.domain), side, beside, recipe, own_head=True)
 
-        ready = _each(
-            "measuring", dict.fromkeys(backbones), failures, lambda *one: measured(of_backbone(*one), side, seed)
-        )
+        offered = {backbone_name(b): b for b in backbones}
+        ready = _each("measuring", offered, failures, lambda *one: measured(of_backbone(*one), side, seed))
     else:
         layers = load(backbone, side.domain, weights=weights)
         most = MOST_SOURCE if layers.pretrained else MOST_TRAINING
@@ -143,7 +144,7 @@ def chosen_without(losses: Float[np.ndarray, "L R n"]) -> Float[np.ndarray, " n"
     return np.asarray(flat[best, np.arange(len(best))])
 
 
-def _given(sources: Any, backbones: Sequence[str], source: Any, weights: str | None) -> dict[str, Any]:
+def _given(sources: Any, backbones: Sequence[Any], source: Any, weights: str | None) -> dict[str, Any]:
     """The sources by name: arrays by their place, what comes twice as well. UsageError where some are ignored."""
     several = listed(sources)
     if bool(several) == bool(backbones):

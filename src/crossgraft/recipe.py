@@ -84,6 +84,9 @@ class Recipe(BaseModel):
     class_weights: Literal["none", "balanced"] = "none"
     mixup: float = Field(0.0, ge=0, description="alpha of mixup; 0 for none")
     precision: Literal["no", "bf16", "fp16"] = "no"
+    tracker: str | None = Field(
+        None, description="where logged steps and scores go too: tensorboard, mlflow, wandb, or another of accelerate"
+    )
     patience: int = Field(5, ge=1, description="evaluations without a better one before the training stops")
 
     @field_validator("method")

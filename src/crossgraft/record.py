@@ -18,7 +18,7 @@ from crossgraft.measure.scores import mean_interval, measured
 from crossgraft.model import Model, stated
 from crossgraft.prepare import Job
 from crossgraft.proof import proof
-from crossgraft.run import MEASURES, PREDICTIONS, RESULT, Run
+from crossgraft.run import MEASURES, PREDICTIONS, Run
 from crossgraft.seeds import rng
 from crossgraft.solve.fitted import Fitted
 from crossgraft.tagged import tagged
@@ -130,7 +130,7 @@ def record(
         "seed": job.recipe.seed,
     }
     once(run)
-    run.write_json(RESULT, result)
+    run.finish(result)
 
 
 def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from crossgraft.model import Model
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
 from crossgraft.side import Side
+from crossgraft.tracking import Tracker
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
 NAMED_BY = 60  # characters of a text that it is called by
@@ -35,12 +36,13 @@ class Run:
 
     schema: type[Recipe] = Recipe
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.folder, self.recipe = folder, recipe
+    def __init__(self, folder: Path, recipe: Recipe, backbone: Any = None) -> None:
+        self.folder, self.recipe, self._layers = folder, recipe, backbone
         self._model: Model | None = None
+        self._tracker: Tracker | None = None
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False) -> Self:
+    def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False, backbone: Any = None) -> Self:
         """A folder for a new run; one that holds a run already is only taken up again with `resume`."""
         held = folder / RECIPE
         if held.exists():
@@ -57,13 +59,17 @@ class Run:
             raise UsageError(
                 f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out"
             )
-        run = cls(folder, recipe)
+        run = cls(folder, recipe, backbone)
+        run._tracker = Tracker(recipe, folder) if recipe.tracker else None
         run.write_text(RECIPE, recipe.toml())
         return run
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """A finished run. Raises CrossgraftError where there is none, or where it was interrupted."""
+    def open(cls, folder: str | Path, *, backbone: Any = None) -> Self:
+        """A finished run. Raises CrossgraftError where there is none, or where it was interrupted.
+
+        backbone  of a run that was made with layers of one's own: the module, or Backbone, that `fit` was given
+        """
         at = Path(folder)
         if not (at / RECIPE).exists():
             raise CrossgraftError(f"there is no run in {at}", "give the folder that crossgraft fit wrote (its --out)")
@@ -71,7 +77,7 @@ class Run:
             raise CrossgraftError(
                 f"the run in {at} is not finished", f"continue it with crossgraft fit --resume --out {at}"
             )
-        return cls(at, cls.schema.read(at / RECIPE))
+        return cls(at, cls.schema.read(at / RECIPE), backbone)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -83,7 +89,7 @@ class Run:
     def model(self) -> Model:
         """The model that the run kept."""
         if self._model is None:
-            self._model = Model.load(self.folder)
+            self._model = Model.load(self.folder, self._layers)
         return self._model
 
     def predict(self, inputs: Any, *, name: str = "input", tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
@@ -141,8 +147,16 @@ class Run:
 
     def log(self, row: dict[str, Any]) -> None:
         """Add one logged step to measures.jsonl."""
+        if self._tracker is not None:
+            self._tracker.log(finite(row))
         with (self.folder / MEASURES).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(finite(row)) + "\n")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result: with it the run is finished."""
+        if self._tracker is not None:
+            self._tracker.finish(finite(result))
+        self.write_json(RESULT, result)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON; numbers that JSON lacks become null."""

@@ -213,7 +213,7 @@ def fit(
     target, source   a path, a Domain, a `datasets.Dataset`, a torch data set, or arrays (X, y); sources may be a list
     recipe           a TOML file with options; those given here take precedence
     out, resume      the run's folder, and whether to continue what it holds
-    options          the fields of `Recipe`: backbone, method, schedule, lam, shots, seed, ...
+    options          the fields of `Recipe`: backbone (also a torch.nn.Module), method, schedule, lam, shots, seed, ...
 
     Raises CrossgraftError where the data, and UsageError where the options are wrong.
 
@@ -222,12 +222,13 @@ def fit(
     'transfer'
     """
     began = time.perf_counter()
+    options, layers = backbones.named(options)
     asked, what, sources = asked_for(target, source, recipe, out if resume else None, options)
     refuse(asked)
     folder = Path(out) if out is not None else free_folder(Path(asked.target).stem or "run")
-    run = Run.create(folder, asked, resume=resume)
+    run = Run.create(folder, asked, resume=resume, backbone=layers)
     if resume and (folder / RESULT).exists():
-        return Run.open(folder)
+        return run
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -238,7 +239,7 @@ def fit(
 
     say(f"run {folder}: reading the domains")
     with clock("prepare"):
-        job = prepare(asked, what, sources)
+        job = prepare(asked, what, sources, layers)
     steps = Steps(job, folder / "checkpoints", run.log)
     outcome = four_steps(steps, clock)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())

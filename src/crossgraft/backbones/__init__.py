@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
 from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.errors import UsageError
 
-__all__ = ["Backbone", "Preprocess", "SourceHead", "load", "rebuild"]
+__all__ = ["Backbone", "Preprocess", "SourceHead", "load", "name_of", "rebuild"]
 
 OWN = {
     "auto": ("image", "vector", "text", "sentence", "audio", "utterance"),
@@ -32,19 +32,27 @@ FROM_NOTHING = {
 }  # what learns where nothing is transferred
 
 
-def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
+def load(name: Any, domain: Domain, *, weights: str | None = None) -> Backbone:
     """The backbone of this name for the inputs of this domain.
 
     name     auto (pictures: EfficientNet-Lite0, texts: MiniLM, audio: Google's speech embedding, of installed packages;
              vectors: identity), cnn, cnn_bn, rnn, mlp, words, identity; for pictures torchvision/NAME, or any model of
              timm: NAME, timm/NAME, hf_hub:USER/NAME; for pictures and vectors a model.keras, or keras/NAME of
              keras.applications; for texts any encoder of transformers: a local folder, or USER/NAME; for audio
-             wav2vec2, HuBERT, WavLM and Whisper in the same way
+             wav2vec2, HuBERT, WavLM and Whisper in the same way. Or layers: a torch.nn.Module, a Backbone
     weights  None for the published ones; a .safetensors, .pth or .pt file of tensors; "random" for none
 
     Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights
     cannot be found or do not fit.
     """
+    if not isinstance(name, str):
+        from crossgraft.backbones.given import given
+
+        if weights is not None:
+            raise UsageError("layers that are given as an object take no weights", "load them into the module")
+        return given(name, domain)
+    if name.startswith("<"):
+        raise UsageError(f"backbone {name} was given as an object", "give the module again: backbone=module in Python")
     if name in OWN:
         if weights is not None:
             raise UsageError(f"backbone {name} takes no --weights", "name the model that the file belongs to")
@@ -69,6 +77,24 @@ def load(name: str, domain: Domain, *, weights: str | None = None) -> Backbone:
     if domain.kind != "image":
         raise UsageError(f"backbone {name} reads images, not {domain.kind}s", "use --backbone auto, mlp or identity")
     return _published(name, weights)
+
+
+def name_of(layers: Any) -> str:
+    """What a recipe calls a backbone: its name, of layers that no name finds again in angle brackets."""
+    if isinstance(layers, str):
+        return layers
+    from crossgraft.backbones.given import named
+
+    return named(layers)
+
+
+def named(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Options with the name of their backbone; and the layers that were given in its place, None where there are
+    none."""
+    layers = options.get("backbone")
+    if layers is None or isinstance(layers, str):
+        return options, None
+    return options | {"backbone": name_of(layers)}, layers
 
 
 def rebuild(

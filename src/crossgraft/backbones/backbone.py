@@ -80,6 +80,7 @@ class Backbone:
     portable    True where the name alone finds the weights again on another machine (package or hub)
     frames      of utterances: how many frames clips of so many samples have, for arrays of integers
     times       and seconds: the middle of the first frame, and from one to the next
+    given       of layers that somebody has beside this library: the shape of one example
     """
 
     name: str
@@ -95,6 +96,12 @@ class Backbone:
     source_head: Callable[[], SourceHead] | None = field(default=None, repr=False)
     frames: Callable[[Any], Any] | None = field(default=None, repr=False)
     times: tuple[float, float] = (0.0, 0.0)
+    given: tuple[int, ...] | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether the layers learned elsewhere: they move by less, and in fewer steps."""
+        return self.portable or (self.given is not None and self.pretrained)
 
     @cached_property
     def module(self) -> nn.Module:

@@ -32,6 +32,19 @@ def for_domain(name: str, domain: Domain) -> Backbone:
     return _identity(width) if name == "identity" else _mlp(width)
 
 
+def width(domain: Domain) -> int:
+    """Of the domain's vectors."""
+    return len(_first(domain)[0])
+
+
+def own_size(domain: Domain, channels: int | None) -> Preprocess | None:
+    """Small pictures in the size that they have, values in [-1, 1]; None where they are large."""
+    looked = _first(domain)
+    side = max(max(x.shape[:2]) for x in looked)
+    channels = channels or (1 if all((x == x[:, :, :1]).all() for x in looked) else 3)
+    return Preprocess(side, channels, (0.5,) * channels, (0.5,) * channels, "bilinear") if side <= SMALL else None
+
+
 def rebuilt(name: str, preprocess: Preprocess | None, dim: int, state: Mapping[str, np.ndarray] | None) -> Backbone:
     """The same network as it was saved, with its weights where it has some."""
     if name == "identity":

@@ -51,7 +51,7 @@ def timm_model(name: str, weights: str | None) -> Backbone:
         dim=int(module.num_features if not hasattr(module, "head_hidden_size") else module.head_hidden_size),
         build=build,
         groups=groups_of(module),
-        preprocess=_preprocess(module),
+        preprocess=data_config(module),
         pretrained=weights != "random",
         portable=weights is None,
         source_head=None if head is None else lambda: head,
@@ -117,7 +117,8 @@ def _local(module: Any, path: Path) -> SourceHead | None:
     return None
 
 
-def _preprocess(module: Any) -> Preprocess:
+def data_config(module: Any) -> Preprocess:
+    """How a model of timm says that pictures are prepared."""
     from timm.data.config import resolve_model_data_config
 
     found = resolve_model_data_config(module)  # type: ignore[no-untyped-call]

@@ -87,6 +87,28 @@ class WhisperClips(Clips):
         return hidden, self.count(lengths)
 
 
+class GivenClips(Clips):
+    """Somebody's layers of clips (B, L) in [-1, 1], which see no padding."""
+
+    def __init__(self, layers: nn.Module, longest: int) -> None:
+        super().__init__(longest, alone=True)
+        self.layers = layers
+
+    def count(self, lengths: Any) -> Any:
+        """One feature a clip."""
+        return lengths.clamp(1, 1)
+
+    def vectors(
+        self, samples: Float[Tensor, "g L"], lengths: Int[Tensor, " g"]
+    ) -> tuple[Float[Tensor, "g 1 D"], Int[Tensor, " g"]]:
+        """What the layers give."""
+        return self.layers(samples / ZERO)[:, None], self.count(lengths)
+
+    def pooled(self, vectors: Float[Tensor, "g 1 D"], counts: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
+        """The same."""
+        return vectors[:, 0]
+
+
 def mean_of(hidden: Float[Tensor, "g T D"], frames: Int[Tensor, " g"]) -> Float[Tensor, "g D"]:
     """The mean over the first `frames` of each row."""
     mask = (torch.arange(hidden.shape[1], device=hidden.device) < frames[:, None])[..., None].to(hidden.dtype)

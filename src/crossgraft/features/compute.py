@@ -47,9 +47,9 @@ def features(
     Raises CrossgraftError where the store cannot be written; inputs that cannot be read are in `failures`.
     """
     p, tokens = backbone.preprocess, backbone.tokens
-    if p is None and tokens is None:
+    if (p is None and tokens is None) or backbone.given is not None:
         raw = pixels(domain, backbone)
-        return raw if backbone.name == "identity" else Prepared(embed(backbone, raw.values), raw.failures)
+        return raw if backbone.name == "identity" else Prepared(embed(backbone, raw.values), raw.failures, raw.notes)
     chosen = engines.engine_for(engine) if tokens is None else text_engine(engine, backbone.kind)
     keys, failed = _keys(domain, backbone, chosen)
     store = store if store is not None else Store()

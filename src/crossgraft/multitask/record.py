@@ -14,7 +14,7 @@ from crossgraft.model import Model, stated
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Pool
 from crossgraft.record import PACKAGES, installed, once
-from crossgraft.run import PREDICTIONS, RESULT
+from crossgraft.run import PREDICTIONS
 from crossgraft.several import Multi
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
@@ -56,7 +56,7 @@ def record(run: MultiRun, steps: Steps, outcome: Outcome, seconds: Mapping[str, 
     run.write_lines(PREDICTIONS, rows)
     once(run)
     recipe = pool.recipe
-    run.write_json(RESULT, {
+    run.finish({
         "run": str(run.folder),
         "name": run.folder.name,
         "task": {"kind": Multi.kind, "tasks": list(pool.names)},

@@ -75,7 +75,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     __metadata_request__fit = dict.fromkeys(("X_source", "y_source", "source", "X_unlabelled", "sample_domain"), True)
     __metadata_request__predict = __metadata_request__predict_proba = _PASSED
     __metadata_request__predict_log_proba = __metadata_request__decision_function = _PASSED
-    __metadata_request__score = _PASSED
+    __metadata_request__score = _PASSED | {"sample_weight": True}
 
     def __init__(
         self,

@@ -74,12 +74,12 @@ def settings_for(recipe: Recipe, schedule: str, n: int, backbone: Backbone) -> S
     if schedule == "from_nothing":
         batch = 2 * batch if n >= MANY else batch
         steps = recipe.source_steps or min(max(8 * n // batch, 150), 3000)
-    elif backbone.portable:
+    elif backbone.published:
         batch = (batch + 1) // 2
         steps = recipe.steps or min(max(10 * n // batch, 40), 600)
     else:
         steps = recipe.steps or min(max(20 * n // batch, 150), 600)
-    small = backbone.portable and schedule not in ("from_nothing", "lora")
+    small = backbone.published and schedule not in ("from_nothing", "lora")
     rate = PRETRAINED_RATE if small else RATES[schedule]
     return Settings(
         lr=recipe.lr or rate,
