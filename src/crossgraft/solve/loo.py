@@ -106,7 +106,7 @@ def _dual(target: Rows, ridge: float, probs: Array, which: Array) -> Float[np.nd
 def _pair(
     parts: Sequence[Rows], ridge: float, probs: Sequence[Array], x: Float[np.ndarray, "n D"]
 ) -> Float[np.ndarray, "n 2 2"]:
-    """B_i of two classes: one logit, the difference; its Hessian is ridge/2 I + sum_j w_j p_j1 p_j2 x_j x_j', (D, D)."""
+    """B_i of two classes: one logit, the difference, with Hessian ridge/2 I + sum_j w_j p_j1 p_j2 x_j x_j', (D, D)."""
     h = np.zeros((x.shape[1], x.shape[1]))
     for r, p in zip(parts, probs, strict=True):
         f = r.x * np.sqrt(r.w * p[0] * p[1])[:, None]
