@@ -330,10 +330,11 @@ def test_the_command_trains_prints_and_predicts(tmp_path: Path, capsys: pytest.C
 
 def test_a_task_leaves_the_joint_model_only_beyond_noise() -> None:
     alone = np.linspace(0.2, 0.8, 50)
-    assert kept_for("a", alone - 0.01, alone).model == "joint"
+    assert kept_for(alone - 0.01, alone).model == "joint"
     noise = np.random.default_rng(0).normal(0, 0.5, 50)
-    assert kept_for("a", alone + 0.02 + noise - noise.mean(), alone).model == "joint"
-    assert kept_for("a", alone + 0.2 + noise / 10, alone).model == "alone"
+    assert kept_for(alone + 0.02 + noise - noise.mean(), alone).model == "joint"
+    assert kept_for(alone + 0.02 + noise - noise.mean(), alone, beyond=0.0).model == "alone"
+    assert kept_for(alone + 0.2 + noise / 10, alone).model == "alone"
     assert not harmed(alone[:1], alone[:1])
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from crossgraft.measure.compare import paired
 
 BEYOND = 2.0  # standard errors of the paired difference from which a task is better alone
+MAIN = 0.0  # the same for the task that matters: what looks like harm to it is not risked
 Losses = Float[np.ndarray, " n"]
 
 
@@ -21,14 +22,14 @@ class Kept:
     why: str
 
 
-def harmed(joint: Losses, alone: Losses) -> bool:
-    """Whether held-out losses are worse together than alone, beyond noise."""
+def harmed(joint: Losses, alone: Losses, beyond: float = BEYOND) -> bool:
+    """Whether held-out losses are worse together than alone, by so many standard errors."""
     d = joint - alone
-    return bool(len(d) > 1 and d.mean() > BEYOND * d.std(ddof=1) / np.sqrt(len(d)))
+    return bool(len(d) > 1 and d.mean() > beyond * d.std(ddof=1) / np.sqrt(len(d)))
 
 
-def kept_for(name: str, joint: Losses, alone: Losses) -> Kept:
-    """The joint model, unless a task is better alone beyond noise."""
+def kept_for(joint: Losses, alone: Losses, beyond: float = BEYOND) -> Kept:
+    """The joint model, unless a task is better alone by so many standard errors."""
     if len(joint) < 2:
         return Kept(
             "joint", "With fewer than two held-out examples nothing can be compared; joint is what was asked for."
@@ -38,6 +39,7 @@ def kept_for(name: str, joint: Losses, alone: Losses) -> Kept:
         f"On {len(joint)} held-out examples the cross-entropy together is {joint.mean():.3f} nats, alone"
         f" {alone.mean():.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     )
-    if harmed(joint, alone):
-        return Kept("alone", f"{said}: the other tasks harm it beyond noise.")
+    if harmed(joint, alone, beyond):
+        why = f" by more than {beyond:g} standard errors" if beyond else ""
+        return Kept("alone", f"{said}: it is better alone{why}.")
     return Kept("joint", f"{said}.")

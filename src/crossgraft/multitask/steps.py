@@ -18,7 +18,7 @@ from crossgraft.errors import UsageError
 from crossgraft.multitask.affinity import Affinity, affinities, grouping
 from crossgraft.multitask.asked import MultiRecipe, tasks_of
 from crossgraft.multitask.given import given
-from crossgraft.multitask.keep import Kept, harmed, kept_for
+from crossgraft.multitask.keep import BEYOND, MAIN, Kept, harmed, kept_for
 from crossgraft.multitask.learning import Names, Steps
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.record import record
@@ -61,11 +61,11 @@ def all_steps(steps: Steps, clock: Callable[[str], Any]) -> Outcome:
     if recipe.guard:
         with clock("guard"):
             main = recipe.main
-            if main is not None and harmed(loss(together, main), loss((main,), main)):
+            if main is not None and harmed(loss(together, main), loss((main,), main), MAIN):
                 dropped = {
-                    n: f"beside it the held-out cross-entropy of {main!r} is worse than alone, beyond noise"
+                    n: f"beside it the held-out cross-entropy of {main!r} is worse than alone"
                     for n in pool.names
-                    if n != main and harmed(pair(n, main)[main], loss((main,), main))
+                    if n != main and harmed(pair(n, main)[main], loss((main,), main), MAIN)
                 }
                 rest = tuple(n for n in pool.names if n not in dropped)
                 if dropped and len(rest) > 1:
@@ -75,7 +75,7 @@ def all_steps(steps: Steps, clock: Callable[[str], Any]) -> Outcome:
                 if n in dropped:
                     kept[n] = Kept("alone", f"Left out of the joint training: {dropped[n]}.")
                 else:
-                    kept[n] = kept_for(n, loss(together, n), loss((n,), n))
+                    kept[n] = kept_for(loss(together, n), loss((n,), n), MAIN if n == main else BEYOND)
     found: list[Affinity] = []
     if recipe.affinity:
         with clock("affinity"):
