@@ -30,6 +30,7 @@ ROAD = [
     "tagged",
     "transcribed",
     "proof",
+    "sources",
     "wording",
     "record",
     "explained",

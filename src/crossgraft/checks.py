@@ -34,6 +34,8 @@ def method_of(job: Job) -> Method | None:
 def refuse(recipe: Recipe) -> None:
     """What cannot mean anything, before any data are read: unknown terms and domains, options that would be ignored."""
     row = METHODS.get(recipe.method)
+    if recipe.mixup and recipe.source_weights != "pooled":
+        raise UsageError("mixup mixes rows of sources that weigh differently", "leave out mixup or source_weights")
     if recipe.objective is not None:
         if row is not None:
             raise UsageError(f"method {row.name} and an objective were given", "give one of the two")

@@ -49,6 +49,9 @@ def fit(
         str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
+    source_weights: Annotated[
+        str | None, typer.Option(help="Of several sources: pooled, auto, or a number for each, as in 2,1.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="auto, classify, tag for named entities, or transcribe.")] = None,
     symbols: Annotated[str | None, typer.Option(help="Of transcripts: auto, characters or words.")] = None,
     backbone: Annotated[
@@ -99,6 +102,8 @@ def fit(
     for name in ("lam", "ridge"):
         if name in options and options[name] not in ("auto", "search"):
             options[name] = _number(name, options[name])
+    if options.get("source_weights", "auto") not in ("auto", "pooled"):
+        options["source_weights"] = _numbers("source-weights", options["source_weights"])
     _fit(json_, recipe=recipe, out=out, resume=resume, **options)
 
 
@@ -169,6 +174,13 @@ def _number(name: str, text: str) -> float:
         raise UsageError(
             f"--{name} is {text!r}", "give a number of zero or more, or auto" + (", or search" if name == "lam" else "")
         ) from None
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--{name} is {text!r}", "give numbers with commas between, one a source, or auto") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

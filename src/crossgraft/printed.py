@@ -57,6 +57,9 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
             yield scores(name.replace("_", " "), part)
     yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
     yield from worth(result)
+    if weighed := result.get("sources"):
+        cells = [f"{s['name']} {s['weight']:.3f}" + _measured(s) for s in weighed]
+        yield f"sources: {', '.join(cells)}"
     formula = result["objective"]["formula"]
     yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
     if result["skipped"]:
@@ -65,6 +68,11 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
     for warning in result["warnings"]:
         yield f"note: {warning}"
     yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"
+
+
+def _measured(source: dict[str, Any]) -> str:
+    """The nats by which the weight of a source was found."""
+    return "" if source["value"] is None else f" ({source['measure']} {source['value']:.3f} nats)"
 
 
 def worth(result: dict[str, Any]) -> Iterable[str]:

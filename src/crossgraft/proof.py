@@ -218,10 +218,10 @@ def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
     """Features for a convex head that has nothing from the source, and what they are."""
     if job.backbone.pretrained and (job.source is not None or job.backbone.name == "identity"):
         return job.target.features(job.backbone), "the same features without the source"
-    return _small(job.target, job), "logistic regression on the inputs themselves"
+    return small_inputs(job.target, job), "logistic regression on the inputs themselves"
 
 
-def _small(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
+def small_inputs(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
     """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces, clips as coarse
     spectra."""
     x = side.pixels(job.backbone)

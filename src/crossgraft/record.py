@@ -78,7 +78,7 @@ def record(
         _predictions(run, job, task, test, log_p[verdict.kept], kept)
     train_model = models.get("transfer", kept)
     began = time.perf_counter()
-    proven = proof(job, models, evidence, verdict.kept, log_p)
+    proven = proof(job, models, evidence, verdict.kept, log_p) | {"sources": job.sources}
     seconds = {**seconds, "proof": time.perf_counter() - began}
     result = {
         "run": str(run.folder),
@@ -148,7 +148,7 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
         side, at = sides[term.domain]
         value = None
         if term.weight and len(at):
-            value = float(side.losses(model.log_probabilities(side, at), at).mean())
+            value = side.loss(model.log_probabilities(side, at), at)
         rows.append({"term": term.key, "weight": term.weight, "value": value, "n": len(at)})
     return rows
 

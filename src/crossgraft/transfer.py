@@ -33,6 +33,7 @@ from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
+from crossgraft.sources import weigh
 from crossgraft.validation import label_free
 
 
@@ -53,7 +54,7 @@ class Steps:
     def initialise(self) -> Fitted:
         """Step 1: f_s. A network that knows nothing learns the source; a pretrained backbone gets a source head, and
         learns the source below it where `source_steps` are asked for."""
-        job, source = self.job, self.job.source
+        job, source = self.job, weigh(self.job)
         if source is None:
             return nothing(job.backbone, len(job.task.classes))
         rows = np.arange(len(source.labels))

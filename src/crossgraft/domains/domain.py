@@ -41,6 +41,7 @@ class Domain:
     notes   what is worth saying about the data (labels with stray blanks, ...)
     scaled_reader  as reader, and may give a smaller picture whose sides are no shorter than its second argument
     groups  (N,) str: the speaker of each example, "" where unknown; one group's examples are not independent
+    origin  (N,) int: which of several pooled domains each example is from; None where it is one
     """
 
     name: str
@@ -55,6 +56,7 @@ class Domain:
     notes: tuple[str, ...] = ()
     scaled_reader: Callable[[Any, int], np.ndarray] | None = None
     groups: np.ndarray | None = None
+    origin: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,10 +90,9 @@ class Domain:
         """The same domain with only these examples, in this order."""
         at = np.asarray(indices, dtype=np.int64)
         inputs = self.inputs[at] if isinstance(self.inputs, np.ndarray) else [self.inputs[i] for i in at]
-        groups = None if self.groups is None else self.groups[at]
-        return replace(
-            self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at], groups=groups
-        )
+        groups, origin = (None if each is None else each[at] for each in (self.groups, self.origin))
+        cut = replace(self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at])
+        return replace(cut, groups=groups, origin=origin)
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Domain:
         """The domain less the examples that could not be read, which go to `skipped`."""

@@ -42,4 +42,5 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
         groups=np.concatenate([np.full(len(d), "") if d.groups is None else d.groups for d in labelled])
         if any(d.groups is not None for d in labelled)
         else None,
+        origin=np.repeat(np.arange(len(labelled)), list(map(len, labelled))),
     )

@@ -48,7 +48,7 @@ def dann(source: View, target: View, *, domain: Classifier, progress: float) -> 
     """The domain cross-entropy, (CE_s + CE_t) / 2, ln 2 at chance; below D the gradient is reversed and ramped."""
     z = domain(reverse(torch.cat([source.features, target.features]), ramp(progress)))
     on_source, on_target = domain_losses(z[: len(source.features)], z[len(source.features) :])
-    return (on_source.mean() + on_target.mean()) / 2
+    return ((source.weight * on_source).mean() + on_target.mean()) / 2
 
 
 def cdan(
@@ -68,6 +68,7 @@ def cdan(
     f, z = torch.cat([source.features, target.features]), torch.cat([source.logits, target.logits]).float()
     out = conditional(reverse(f, lam), z.detach().softmax(1))
     on_source, on_target = domain_losses(out[:n], out[n:])
+    on_source = source.weight * on_source
     if weighting == "none":
         return (on_source.mean() + on_target.mean()) / 2
     w = 1 + (-entropies(reverse(z, lam) if weighting == "per_domain" else z.detach())).exp()
