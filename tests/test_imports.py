@@ -31,6 +31,7 @@ ROAD = [
     "transcribed",
     "proof",
     "sources",
+    "rejection",
     "wording",
     "record",
     "explained",

@@ -101,7 +101,7 @@ def check_method(
         classes = ", ".join(job.task.classes[c] for c in sorted(missing)[:5])
         raise CrossgraftError(
             f"no example teaches class {classes} of the target: the source lacks it and no target label is known",
-            "label a few examples of it, or add a source that has it",
+            "label a few examples of it, add a source that has it, or leave its labels out and predict --unknown",
         )
     groups = [g for g, _ in job.backbone.groups]
     for objective, _ in phases:

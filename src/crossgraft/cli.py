@@ -14,7 +14,7 @@ from crossgraft.cli_options import Column, Input, Json, RunFolder, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
-from crossgraft.printed import apart, fitted, scores
+from crossgraft.printed import apart, fitted, scores, strangers
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",
@@ -121,13 +121,14 @@ def score(
     input_: Input = None,
     label: Column = None,
     part: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
+    unknown: Annotated[bool, typer.Option(help="Labels that are no class of the model are unknown ones.")] = False,
     json_: Json = False,
 ) -> None:
     """Scores of a finished run on a labelled domain, with intervals."""
     from crossgraft.run import Run
 
-    result = Run.open(run).score(path, input=input_, label=label, split=part)
-    _answer(result, json_, lambda r: [scores("test", r)])
+    result = Run.open(run).score(path, input=input_, label=label, split=part, unknown=unknown)
+    _answer(result, json_, lambda r: [scores("test", r), *strangers(r)])
 
 
 @app.command()

@@ -49,6 +49,22 @@ def scores(title: str, part: dict[str, Any]) -> str:
     return "   ".join([*cells, f"n = {part['n']:,}"])
 
 
+def strangers(part: dict[str, Any]) -> Iterable[str]:
+    """How unknown examples were told from known ones, where that was asked for."""
+    if "n_unknown" not in part:
+        return
+    yield f"{part['n_known']:,} known and {part['n_unknown']:,} unknown, from a score of {part['threshold']:.3f} on"
+    for title, key in (
+        ("accuracy on known ones, a rejected one wrong", "accuracy_known"),
+        ("unknown ones that are called so", "rejected_unknown"),
+        ("H-score, the harmonic mean of both", "h_score"),
+        ("AUROC of unknown", "auroc"),
+    ):
+        if (found := part[key]) is not None:
+            ends = ", ".join("-" if found[end] is None else f"{100 * found[end]:.1f}" for end in ("low", "high"))
+            yield f"{title}: {100 * found['value']:.1f} % [{ends}]"
+
+
 def fitted(result: dict[str, Any]) -> Iterable[str]:
     """What fit has to say."""
     yield scores("kept model", result["test"])
@@ -60,6 +76,10 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
     if weighed := result.get("sources"):
         cells = [f"{s['name']} {s['weight']:.3f}" + _measured(s) for s in weighed]
         yield f"sources: {', '.join(cells)}"
+    if unknown := result.get("unknown"):
+        said = f"unknown: above a score of {unknown['threshold']:.3f}, by {unknown['n']:,} {unknown['of']}"
+        free = unknown["unlabelled"]
+        yield said + ("" if free is None else f"; {100 * free['value']:.1f} % of {free['n']:,} unlabelled ones are")
     formula = result["objective"]["formula"]
     yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
     if result["skipped"]:
