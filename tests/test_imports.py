@@ -31,6 +31,8 @@ ROAD = [
     "tagged",
     "transcribed",
     "proof",
+    "sources",
+    "rejection",
     "wording",
     "record",
     "explained",

@@ -115,12 +115,23 @@ def by_lwf(x: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> float:
     return float(-4 * (softmax(held["target"] @ W2 / 2) * np.log(softmax(x["target"] @ W / 2))).sum(1).mean())
 
 
+def by_presence(held: dict[str, np.ndarray]) -> np.ndarray:
+    return K * softmax(held["unlabelled"] @ W).mean(0)[Y]
+
+
+def by_partial(x: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> float:
+    on_source = (by_presence(held) * bce(x["source"] @ V, True)).mean()
+    return float((on_source + bce(x["unlabelled"] @ V, False).mean()) / 2)
+
+
 # term: value from moving features x and detached ones, and by what its gradient below the head is scaled
 EXPECTED: dict[str, tuple[Any, float]] = {
     "dann": (lambda x, c: (bce(x["source"] @ V, True).mean() + bce(x["unlabelled"] @ V, False).mean()) / 2, -LAM),
     "cdan": (lambda x, c: by_cdan(x, c, "none"), -LAM),
     "cdan_e": (lambda x, c: by_cdan(x, c, "per_domain"), -LAM),
     "cdan_e_joint": (lambda x, c: by_cdan(x, c, "joint"), -LAM),
+    "present": (lambda x, c: by_ce(x["source"] @ W, Y, by_presence(c)), 1.0),
+    "partial": (lambda x, c: by_partial(x, c), -LAM),
     "adda": (lambda x, c: (bce(c["source"] @ V, True).mean() + bce(c["unlabelled"] @ V, False).mean()) / 2, 1.0),
     "fooled": (lambda x, c: bce(x["unlabelled"] @ V, True).mean(), 1.0),
     "coral": (lambda x, c: ((np.cov(x["source"].T) - np.cov(x["unlabelled"].T)) ** 2).sum() / (4 * D**2), 1.0),

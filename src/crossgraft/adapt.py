@@ -65,7 +65,7 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
     for d in dict.fromkeys(d for o, _ in phases for d in domains_of(o)):
         side, at = sides[d], learned[d]
         augment = augmentation_for(job.recipe.augment, side.domain)
-        known = _weights(job, f_s, phases, free) if d == "source" else {}
+        known = side.known(at) | (_weights(job, f_s, phases, free) if d == "source" else {})
         hidden = np.full(len(at), -1) if d == "unlabelled" else side.labels[at]
         values = side.pixels(backbone)[at]
         streams[d] = Stream(values, hidden, settings.batch_size, augment, strong_for(augment, values), known)
@@ -147,7 +147,8 @@ def _weights(job: Job, f_s: Fitted, phases: Phases, free: Rows) -> dict[str, Flo
         shift = label_shift(p_s, source.labels[held], p_t, resamples=0, seed=job.recipe.seed)
         found["priors"] = shift.weights[source.labels]
         job.warnings += [n for n in shift.notes if n not in job.warnings]
-    return {k: (w / w.mean()).astype(np.float32) for k, w in found.items()}
+    own = 1.0 if source.weights is None else source.weights
+    return {k: (own * w / (own * w).mean()).astype(np.float32) for k, w in found.items()}
 
 
 def _relation(job: Job, f_s: Fitted, rows: Rows) -> Any:

@@ -34,6 +34,8 @@ def method_of(job: Job) -> Method | None:
 def refuse(recipe: Recipe) -> None:
     """What cannot mean anything, before any data are read: unknown terms and domains, options that would be ignored."""
     row = METHODS.get(recipe.method)
+    if recipe.mixup and recipe.source_weights != "pooled":
+        raise UsageError("mixup mixes rows of sources that weigh differently", "leave out mixup or source_weights")
     if recipe.objective is not None:
         if row is not None:
             raise UsageError(f"method {row.name} and an objective were given", "give one of the two")
@@ -99,7 +101,7 @@ def check_method(
         classes = ", ".join(job.task.classes[c] for c in sorted(missing)[:5])
         raise CrossgraftError(
             f"no example teaches class {classes} of the target: the source lacks it and no target label is known",
-            "label a few examples of it, or add a source that has it",
+            "label a few examples of it, add a source that has it, or leave its labels out and predict --unknown",
         )
     groups = [g for g, _ in job.backbone.groups]
     for objective, _ in phases:

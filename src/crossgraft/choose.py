@@ -11,12 +11,14 @@ from jaxtyping import Float, Int
 
 from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import Verdict, guard
+from crossgraft.measure.unknown import energy
 from crossgraft.prepare import Job
 from crossgraft.progress import say
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted
 from crossgraft.solve.path import Path
 from crossgraft.solve.pick import pick, worse_by
+from crossgraft.tasks import log_softmax
 
 Rows = Int[np.ndarray, " n"]
 Losses = Float[np.ndarray, " n"]
@@ -39,20 +41,33 @@ class HeldOut:
 
     losses             -log p(y_i|x_i), nats, one an example (of sentences `Side.by_example`)
     log_probabilities  of every class, a row each, (n, k); None where leave-one-out gives the losses alone
+    energies           how little of any class each example shows, nats (`measure.unknown`); None for sequences
     """
 
     losses: Losses
     log_probabilities: Float[np.ndarray, "n k"] | None = None
+    energies: Float[np.ndarray, " n"] | None = None
 
 
-def of(log_p: Any, side: Side, rows: Rows) -> HeldOut:
+def outputs(model: Fitted, side: Side, rows: Rows) -> tuple[Any, Losses]:
+    """Log-probabilities of rows over the side's columns, and their energies; of sequences no energies, (0,)."""
+    if side.lengths is not None or side.truth is not None:
+        return model.log_probabilities(side, rows), np.zeros(0)
+    x = model.features(side, rows).astype(np.float64)
+    z = x @ model.weight[:, side.columns] + model.bias[side.columns]
+    return log_softmax(z), energy(z)
+
+
+def of(log_p: Any, side: Side, rows: Rows, energies: Losses | None = None) -> HeldOut:
     """Held-out evidence from log-probabilities of rows."""
-    return HeldOut(side.losses(log_p, rows), None if side.truth is not None else log_p)
+    energies = energies if energies is not None and len(energies) else None
+    return HeldOut(side.losses(log_p, rows), None if side.truth is not None else log_p, energies)
 
 
 def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
-    return of(model.log_probabilities(side, rows), side, rows)
+    log_p, energies = outputs(model, side, rows)
+    return of(log_p, side, rows, energies)
 
 
 def judged_on(job: Job) -> Rows:
@@ -86,16 +101,18 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
     log_p: Any = np.zeros((n, k)) if job.target.truth is None else Frames.of([np.zeros((1, k))] * n)
-    seen = np.zeros(n, dtype=bool)
+    seen, energies = np.zeros(n, dtype=bool), np.zeros(n)
+    plain = job.target.lengths is None and job.target.truth is None
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
-        log_p[held] = learn(job.rows[rest], f"{use}/fold{i}").log_probabilities(job.target, job.rows[held])
+        log_p[held], found = outputs(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
+        energies[held] = found if plain else 0.0
         seen[held] = True
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
             if of(log_p, job.target, job.rows).losses[judged].mean() > rival[judged].mean():
                 return None
-    return of(log_p, job.target, job.rows)
+    return of(log_p, job.target, job.rows, energies if plain else None)
 
 
 def nested(path: Path) -> Losses:

@@ -14,7 +14,7 @@ from crossgraft.cli_options import Column, Input, Json, RunFolder, Seed, Weights
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
-from crossgraft.printed import apart, fitted, scores
+from crossgraft.printed import apart, fitted, scores, strangers
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",
@@ -49,6 +49,9 @@ def fit(
         str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
+    source_weights: Annotated[
+        str | None, typer.Option(help="Of several sources: pooled, auto, or a number for each, as in 2,1.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="auto, classify, tag for named entities, or transcribe.")] = None,
     symbols: Annotated[str | None, typer.Option(help="Of transcripts: auto, characters or words.")] = None,
     backbone: Annotated[
@@ -100,6 +103,8 @@ def fit(
     for name in ("lam", "ridge"):
         if name in options and options[name] not in ("auto", "search"):
             options[name] = _number(name, options[name])
+    if options.get("source_weights", "auto") not in ("auto", "pooled"):
+        options["source_weights"] = _numbers("source-weights", options["source_weights"])
     _fit(json_, recipe=recipe, out=out, resume=resume, **options)
 
 
@@ -117,14 +122,15 @@ def score(
     input_: Input = None,
     label: Column = None,
     part: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
+    unknown: Annotated[bool, typer.Option(help="Labels that are no class of the model are unknown ones.")] = False,
     json_: Json = False,
 ) -> None:
     """Scores of a finished run on a labelled domain, with intervals."""
     from crossgraft.multitask.run import open_run
 
-    result = open_run(run).score(path, input=input_, label=label, split=part)
+    result = open_run(run).score(path, input=input_, label=label, split=part, unknown=unknown)
     each = result.get("tasks", {"test": result})
-    _answer(result, json_, lambda r: [scores(name, own) for name, own in each.items()])
+    _answer(result, json_, lambda r: [*(scores(name, own) for name, own in each.items()), *strangers(r)])
 
 
 @app.command()
@@ -172,6 +178,13 @@ def _number(name: str, text: str) -> float:
         raise UsageError(
             f"--{name} is {text!r}", "give a number of zero or more, or auto" + (", or search" if name == "lam" else "")
         ) from None
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--{name} is {text!r}", "give numbers with commas between, one a source, or auto") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

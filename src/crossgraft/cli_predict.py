@@ -28,6 +28,7 @@ def predict(
     tent: Annotated[
         bool, typer.Option(help="Adapt batch-normalised layers to each batch before predicting it.")
     ] = False,
+    unknown: Annotated[bool, typer.Option(help="Label unknown what looks like no class of the model.")] = False,
     beam: Annotated[int, typer.Option(min=1, help="Of transcripts: sequences that are kept at every frame.")] = 1,
     words: Annotated[
         Path | None, typer.Option(help="Of transcripts: a file of the words that may be said, one a line.")
@@ -49,9 +50,9 @@ def predict(
     if decoding and "transcribe" not in kinds_of(opened.model.task):
         raise UsageError("--beam, --words and --usual are for transcripts", f"the run in {run} makes none: leave them")
     if inputs == [STREAM]:
-        _stream(opened, decoding, out, json_)
+        _stream(opened, decoding | {"unknown": unknown}, out, json_)
         return
-    rows = finite(opened.predict(inputs, tent=tent, **decoding))
+    rows = finite(opened.predict(inputs, tent=tent, unknown=unknown, **decoding))
     if json_:
         text = json.dumps({"run": str(run), "predictions": rows}, ensure_ascii=False) + "\n"
     else:

@@ -20,7 +20,8 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
-from crossgraft.several import Multi
+from crossgraft.measure.unknown import UNKNOWN, energy, stored_threshold
+from crossgraft.several import stated, task_of
 from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, Tag, log_softmax, spans
 from crossgraft.transcripts import Decoder, Transcribe, timed
@@ -31,12 +32,16 @@ FORMAT = 1
 
 @dataclass(eq=False)
 class Model:
-    """logits = backbone(x) @ weight + bias over the target's classes; weight (D, K), bias (K,)."""
+    """logits = backbone(x) @ weight + bias over the target's classes; weight (D, K), bias (K,).
+
+    unknown  the threshold above which an example is called so, and what it was chosen by (`rejection.py`)
+    """
 
     task: Classify
     backbone: Backbone
     weight: Float[np.ndarray, "D K"]
     bias: Float[np.ndarray, " K"]
+    unknown: dict[str, Any] | None = None
 
     def log_probabilities(self, domain: Domain, *, tent: bool = False) -> tuple[Any, list[tuple[int, str]]]:
         """log p(y|x) for every example, (N, K), of utterances `Frames` of it, and (row, reason) of those that cannot be
@@ -44,13 +49,18 @@ class Model:
 
         tent  adapt to each batch of the inputs before it is predicted (solve/test_time.py)
         """
-        if domain.kind != self.backbone.kind:
-            raise CrossgraftError(f"{domain.name} holds {domain.kind}s", f"the model reads {self.backbone.kind}s")
         if tent:
             from crossgraft.solve.test_time import tent as adapted
 
+            self._reads(domain)
             prepared = features.pixels(domain, self.backbone)
             return adapted(self.backbone, self.weight, self.bias, prepared.values), prepared.failures
+        z, failures = self.logits(domain)
+        return z.map(log_softmax) if isinstance(z, Frames) else log_softmax(z), failures
+
+    def logits(self, domain: Domain) -> tuple[Any, list[tuple[int, str]]]:
+        """As `log_probabilities`, before the softmax."""
+        self._reads(domain)
         if self.backbone.portable:
             prepared = features.features(domain, self.backbone)
             x = prepared.values
@@ -61,33 +71,47 @@ class Model:
             return x.map(self._of_features), prepared.failures
         return self._of_features(x), prepared.failures
 
-    def _of_features(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-        return log_softmax(x.astype(np.float64) @ self.weight + self.bias)
+    def _reads(self, domain: Domain) -> None:
+        if domain.kind != self.backbone.kind:
+            raise CrossgraftError(f"{domain.name} holds {domain.kind}s", f"the model reads {self.backbone.kind}s")
 
-    def predict(self, domain: Domain, *, tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
-        """One row an example, in order: name, label, probabilities by class; or name and error. Of sentences words,
-        tags, and spans with first word, one past the last, type, text and probability; of raw text also characters. Of
-        clips that are transcribed the text, its log-probability and each symbol of the most probable alignment with its
-        seconds; `decoding` are options of `Decoder`."""
+    def _of_features(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        z: np.ndarray = x.astype(np.float64) @ self.weight + self.bias
+        return z
+
+    @property
+    def threshold(self) -> float:
+        """The score above which an example is called unknown."""
+        return stored_threshold(self.unknown, self.task)
+
+    def predict(
+        self, domain: Domain, *, tent: bool = False, unknown: bool = False, **decoding: Any
+    ) -> list[dict[str, Any]]:
+        """One row an example, in order: name, label, probabilities by class, as "unknown" the score of an example of no
+        class, which is the label above the threshold with `unknown`; or name and error. Of sentences words, tags, and
+        spans with first word, one past the last, type, text and probability; of raw text also characters. Of clips that
+        are transcribed the text, its log-probability and each symbol of the most probable alignment with its seconds;
+        `decoding` are options of `Decoder`."""
+        above = stored_threshold(self.unknown, self.task, tent) if unknown else np.inf
         if isinstance(self.task, Transcribe):
             if tent:
                 raise UsageError("tent adapts to batches of examples, and transcripts have none yet", "leave it out")
             return self._said(domain, self.task, Decoder(self.task, **decoding))
         if isinstance(self.task, Tag):
             return self._spans(domain, self.task, tent)
-        log_p, failures = self.log_probabilities(domain, tent=tent)
+        z, failures = self.log_probabilities(domain, tent=True) if tent else self.logits(domain)
         errors = dict(failures)
-        labels = self.task.decode(log_p)
         return [
-            {"name": str(name), "error": errors[i]}
-            if i in errors
-            else {
-                "name": str(name),
-                "label": labels[i],
-                "probabilities": dict(zip(self.task.classes, np.exp(log_p[i]).tolist(), strict=True)),
-            }
-            for i, name in enumerate(domain.names)
+            {"name": name, "error": errors[i]} if i in errors else self._row(name, z[i : i + 1], above, tent)
+            for i, name in enumerate(map(str, domain.names))
         ]
+
+    def _row(self, name: str, z: Float[np.ndarray, "1 K"], above: float, tent: bool = False) -> dict[str, Any]:
+        score, log_p = float(energy(z)[0]), log_softmax(z)
+        label = UNKNOWN if score > above else self.task.decode(log_p)[0]
+        shares = dict(zip(self.task.classes, np.exp(log_p[0]).tolist(), strict=True))
+        row = {"name": name, "label": label, "probabilities": shares}
+        return row | ({} if tent else {"unknown": score})
 
     def _said(self, domain: Domain, task: Transcribe, decoder: Decoder) -> list[dict[str, Any]]:
         log_p, failures = self.log_probabilities(domain)
@@ -103,15 +127,15 @@ class Model:
         loss = cross_entropy(frames, np.array([len(frames)]), own, np.array([len(own)]))[0]
         return {"name": name, "text": text, "log_probability": -float(loss), "symbols": symbols}
 
-    def hear(self, clip: Float[np.ndarray, " n"], name: str, decoder: Decoder | None = None) -> dict[str, Any]:
+    def hear(
+        self, clip: Float[np.ndarray, " n"], name: str, decoder: Decoder | None = None, *, unknown: bool = False
+    ) -> dict[str, Any]:
         """As `predict` of one clip, samples at 16 kHz; nothing of it is kept."""
         assert self.backbone.tokens is not None
         x = features.embed(self.backbone, Ragged.of(self.backbone.tokens.encode([clip])))
         if isinstance(x, Frames) and decoder is not None:
-            return self._transcript(name, self._of_features(x.flat), decoder)
-        log_p = self._of_features(x)
-        shares = dict(zip(self.task.classes, np.exp(log_p[0]).tolist(), strict=True))
-        return {"name": name, "label": self.task.decode(log_p)[0], "probabilities": shares}
+            return self._transcript(name, log_softmax(self._of_features(x.flat)), decoder)
+        return self._row(name, self._of_features(x), self.threshold if unknown else np.inf)
 
     def _spans(self, domain: Domain, task: Tag, tent: bool) -> list[dict[str, Any]]:
         left, lengths = with_lengths(domain)
@@ -144,6 +168,7 @@ class Model:
         meta: dict[str, Any] = {
             "format": FORMAT,
             "task": stated(self.task),
+            "unknown": self.unknown,
             "backbone": {
                 "name": b.name,
                 "revision": b.revision,
@@ -193,27 +218,8 @@ class Model:
             _backbone(spec, tensors, folder, layers),
             weight.astype(np.float64),
             bias.astype(np.float64),
+            meta.get("unknown"),
         )
-
-
-def stated(task: Classify) -> dict[str, Any]:
-    """What a run's files say of its task."""
-    more: dict[str, Any] = {"unit": task.unit} if isinstance(task, Transcribe) else {}
-    if isinstance(task, Multi):
-        each = zip(task.parts, task.places, strict=True)
-        more = {"parts": [{"name": n, "columns": list(c), **stated(part)} for (n, part), c in each]}
-    return {"kind": task.kind, "classes": list(task.classes)} | more
-
-
-def task_of(said: dict[str, Any]) -> Classify:
-    """The task that `stated` wrote."""
-    classes = tuple(map(str, said["classes"]))
-    if said["kind"] == Multi.kind:
-        parts = tuple((str(p["name"]), task_of(p)) for p in said["parts"])
-        return Multi(classes, parts, tuple(tuple(map(int, p["columns"])) for p in said["parts"]))
-    kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
-    more = {"unit": said["unit"]} if "unit" in said else {}
-    return kinds[said["kind"]](classes, **more)
 
 
 def _stored(values: np.ndarray) -> np.dtype[Any]:
@@ -222,12 +228,9 @@ def _stored(values: np.ndarray) -> np.dtype[Any]:
 
 
 def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path, layers: Any) -> Backbone:
-    preprocess: Preprocess | None = None
-    if spec["preprocess"]:
-        numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec["preprocess"].items()}
-        preprocess = Preprocess(**numbers)
-    prefix = "backbone."
-    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (spec["preprocess"] or {}).items()}
+    preprocess = Preprocess(**numbers) if numbers else None
+    state = {k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")}
     if spec["name"].startswith("<"):
         if layers is None:
             what = f"the run in {folder} was made with layers of your own, {spec['name']}, whose code no run holds"

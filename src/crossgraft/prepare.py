@@ -44,6 +44,7 @@ class Job:
     term_values: dict[str, float] = field(default_factory=dict)
     validators: dict[str, dict[str, float]] = field(default_factory=dict)
     searched: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rows(self) -> Int[np.ndarray, " n"]:
@@ -183,6 +184,8 @@ def _alignable(side: Side, backbone: Backbone) -> None:
 
 def _sequences_can(recipe: Recipe, what: str) -> None:
     """Raises UsageError for what does not hold for tags or transcripts yet."""
+    if recipe.source_weights != "pooled":
+        raise UsageError(f"source_weights does not hold for {what} yet", "leave it out: every row weighs the same")
     if recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts):
         asked = "--objective" if recipe.objective is not None else f"method {recipe.method}"
         raise UsageError(f"{asked} does not learn {what} yet", "use joint, finetune, target_only or source_only")

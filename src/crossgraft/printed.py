@@ -52,6 +52,22 @@ def scores(title: str, part: dict[str, Any]) -> str:
     return "   ".join([*cells, f"n = {part['n']:,}"])
 
 
+def strangers(part: dict[str, Any]) -> Iterable[str]:
+    """How unknown examples were told from known ones, where that was asked for."""
+    if "n_unknown" not in part:
+        return
+    yield f"{part['n_known']:,} known and {part['n_unknown']:,} unknown, from a score of {part['threshold']:.3f} on"
+    for title, key in (
+        ("accuracy on known ones, a rejected one wrong", "accuracy_known"),
+        ("unknown ones that are called so", "rejected_unknown"),
+        ("H-score, the harmonic mean of both", "h_score"),
+        ("AUROC of unknown", "auroc"),
+    ):
+        if (found := part[key]) is not None:
+            ends = ", ".join("-" if found[end] is None else f"{100 * found[end]:.1f}" for end in ("low", "high"))
+            yield f"{title}: {100 * found['value']:.1f} % [{ends}]"
+
+
 def fitted(result: dict[str, Any]) -> Iterable[str]:
     """What fit has to say."""
     yield scores("kept model", result["test"])
@@ -60,6 +76,13 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
             yield scores(name.replace("_", " "), part)
     yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
     yield from worth(result)
+    if weighed := result.get("sources"):
+        cells = [f"{s['name']} {s['weight']:.3f}" + _measured(s) for s in weighed]
+        yield f"sources: {', '.join(cells)}"
+    if unknown := result.get("unknown"):
+        said = f"unknown: above a score of {unknown['threshold']:.3f}, by {unknown['n']:,} {unknown['of']}"
+        free = unknown["unlabelled"]
+        yield said + ("" if free is None else f"; {100 * free['value']:.1f} % of {free['n']:,} unlabelled ones are")
     formula = result["objective"]["formula"]
     yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
     if result["skipped"]:
@@ -68,6 +91,11 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
     for warning in result["warnings"]:
         yield f"note: {warning}"
     yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"
+
+
+def _measured(source: dict[str, Any]) -> str:
+    """The nats by which the weight of a source was found."""
+    return "" if source["value"] is None else f" ({source['measure']} {source['value']:.3f} nats)"
 
 
 def worth(result: dict[str, Any]) -> Iterable[str]:

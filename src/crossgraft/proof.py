@@ -114,7 +114,7 @@ def _calibration(
     rows = judged_on(job)
     z = None if held is None else held.log_probabilities
     if z is None and model.point is not None and model.schedule == "frozen":
-        z = _by_folds(job, model)
+        z = by_folds(job, model).log_probabilities
     if log_p is None:
         return None
     if z is None or len(z) != len(rows) or not len(rows):
@@ -163,8 +163,8 @@ def _shifted(
     return {"frequencies": q, "n": len(free), "after": measured(log_softmax(after))}
 
 
-def _by_folds(job: Job, model: Fitted) -> LogP | None:
-    """Held-out log-probabilities of a convex head at its own lambda and ridge."""
+def by_folds(job: Job, model: Fitted) -> HeldOut:
+    """Held-out evidence of a convex head at its own lambda and ridge."""
     source = job.source if model.lam else None
 
     def refit(rows: Rows, use: str) -> Fitted:
@@ -173,7 +173,7 @@ def _by_folds(job: Job, model: Fitted) -> LogP | None:
             lam=model.lam or 0.0, ridge=model.ridge, judged=False,
         )  # fmt: skip
 
-    return held_out(job, refit, "calibration").log_probabilities
+    return held_out(job, refit, "calibration")
 
 
 def _labels_saved(job: Job, log_p: LogP, kept: str) -> dict[str, Any] | None:
@@ -218,10 +218,10 @@ def _without_transfer(job: Job) -> tuple[Float[np.ndarray, "N D"], str]:
     """Features for a convex head that has nothing from the source, and what they are."""
     if job.backbone.pretrained and (job.source is not None or job.backbone.name == "identity"):
         return frozen_features(job.backbone, job.target), "the same features without the source"
-    return _small(job.target, job), "logistic regression on the inputs themselves"
+    return small_inputs(job.target, job), "logistic regression on the inputs themselves"
 
 
-def _small(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
+def small_inputs(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
     """Inputs as vectors; large pictures as averages over blocks, texts as counts of word pieces, clips as coarse
     spectra."""
     x = side.pixels(job.backbone)

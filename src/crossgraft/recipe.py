@@ -28,6 +28,11 @@ class Recipe(BaseModel):
 
     target: str = Field(description="the domain that matters: a folder, a table, an .npz, or a name")
     source: tuple[str, ...] = Field((), description="domains with many labels")
+    source_weights: Literal["pooled", "auto"] | tuple[float, ...] = Field(
+        "pooled",
+        description="weights of several sources: pooled, every row weighs the same; auto, learned from the target's "
+        "labels, or without any from the gap; or a number above zero for each",
+    )
     input: str | None = Field(None, description="column of the inputs in tables")
     label: str | None = Field(None, description="column of the labels in tables")
     split: str | None = Field(None, description="column of the splits in tables")
@@ -109,6 +114,7 @@ class Recipe(BaseModel):
         lam = options.get("lam")
         if isinstance(lam, (int, float)) and not 0 <= lam < float("inf"):
             raise UsageError(f"lam is {lam}", "lam weighs the source's cross-entropy: give 0 or more, or auto")
+        _weights_fit(options)
         try:
             return cls(**options)
         except ValidationError as wrong:
@@ -133,3 +139,19 @@ class Recipe(BaseModel):
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def _weights_fit(options: dict[str, Any]) -> None:
+    """Raises UsageError where weights of sources are no numbers above zero, one a source."""
+    weights, sources = options.get("source_weights"), options.get("source") or ()
+    if not isinstance(weights, (list, tuple)):
+        return
+    for w in weights:
+        if isinstance(w, bool) or not isinstance(w, (int, float)) or not 0 < w < float("inf"):
+            raise UsageError(f"source_weights holds {w!r}", "give a number above zero for each source, or auto")
+    if len(weights) != len(sources):
+        n = len(sources)
+        raise UsageError(
+            f"there are {len(weights)} source_weights for {n} source{'' if n == 1 else 's'}",
+            "give one for each source, in their order, or auto",
+        )

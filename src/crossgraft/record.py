@@ -15,11 +15,13 @@ from crossgraft.domains.clips import RATE, encode, portrait
 from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
-from crossgraft.model import Model, stated
+from crossgraft.model import Model
 from crossgraft.prepare import Job
 from crossgraft.proof import proof
+from crossgraft.rejection import rejection
 from crossgraft.run import MEASURES, PREDICTIONS, Run
 from crossgraft.seeds import rng
+from crossgraft.several import stated
 from crossgraft.solve.fitted import Fitted
 from crossgraft.tagged import tagged
 from crossgraft.tasks import Classify, Tag
@@ -28,20 +30,9 @@ from crossgraft.transcripts import Transcribe
 from crossgraft.wording import deciding, shown
 
 PACKAGES = (
-    "crossgraft",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "torch",
-    "torchvision",
-    "timm",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "openvino",
-    "pillow",
-    "simplejpeg",
-)
+    "crossgraft", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "transformers", "tokenizers",
+    "accelerate", "openvino", "pillow", "simplejpeg",
+)  # fmt: skip
 EXPLAINED = 4  # of these, texts whose deciding words are looked for
 HEARD = 2  # seconds of a clip that the report plays
 SHOWN = 12  # most confident mistakes that the report shows
@@ -73,12 +64,13 @@ def record(
         return measured(task, log_p[name], targets, words, groups) if len(test) else {"n": 0}
 
     columns = job.target.columns
-    Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns]).save(run.folder)
+    unknown = rejection(job, models, evidence, verdict.kept)
+    Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns], unknown).save(run.folder)
     if len(test):
         _predictions(run, job, task, test, log_p[verdict.kept], kept)
     train_model = models.get("transfer", kept)
     began = time.perf_counter()
-    proven = proof(job, models, evidence, verdict.kept, log_p)
+    proven = proof(job, models, evidence, verdict.kept, log_p) | {"sources": job.sources, "unknown": unknown}
     seconds = {**seconds, "proof": time.perf_counter() - began}
     result = {
         "run": str(run.folder),
@@ -148,7 +140,7 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
         side, at = sides[term.domain]
         value = None
         if term.weight and len(at):
-            value = float(side.losses(model.log_probabilities(side, at), at).mean())
+            value = side.loss(model.log_probabilities(side, at), at)
         rows.append({"term": term.key, "weight": term.weight, "value": value, "n": len(at)})
     return rows
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,18 +14,21 @@ import numpy as np
 
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
-from crossgraft.domains.domain import SOUND, Domain
+from crossgraft.domains.domain import Domain
+from crossgraft.domains.loose import inputs_of
 from crossgraft.domains.splits import tolerate
-from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.features.frames import Frames
 from crossgraft.measure.scores import measured
+from crossgraft.measure.unknown import open_scores
 from crossgraft.model import Model
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
 from crossgraft.side import Side
+from crossgraft.tasks import log_softmax
 from crossgraft.tracking import Tracker
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
-NAMED_BY = 60  # characters of a text that it is called by
 
 
 class Run:
@@ -92,22 +96,37 @@ class Run:
             self._model = Model.load(self.folder, self._layers)
         return self._model
 
-    def predict(self, inputs: Any, *, name: str = "input", tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
-        """One row an input, in order: name, label, and probability of each class; or name and error.
+    def predict(
+        self, inputs: Any, *, name: str = "input", tent: bool = False, unknown: bool = False, **decoding: Any
+    ) -> list[dict[str, Any]]:
+        """One row an input, in order: name, label, probability of each class, and a score of being unknown; or name and
+        error.
 
         inputs  a list of files, folders or texts, arrays, or anything that opens as a domain
         tent    adapt batch-normalised layers to each batch before it is predicted (Wang et al., ICLR 2021)
+        unknown   label `unknown` what looks like no class of the model: a score above the run's threshold
         decoding  of clips that are transcribed: width, words and lines of `transcripts.Decoder`
         """
         rows: list[dict[str, Any]] = []
         for domain in inputs_of(inputs, self.model.backbone.kind, name):
-            rows += self.model.predict(of_kind(domain, self.model.backbone.kind), tent=tent, **decoding)
+            rows += self.model.predict(
+                of_kind(domain, self.model.backbone.kind), tent=tent, unknown=unknown, **decoding
+            )
         return rows
 
     def score(
-        self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None
+        self,
+        what: Any,
+        *,
+        input: str | None = None,
+        label: str | None = None,
+        split: str | None = None,
+        unknown: bool = False,
     ) -> dict[str, Any]:
-        """Scores with intervals on a labelled domain; the `test` part of `fit`'s result."""
+        """Scores with intervals on a labelled domain; the `test` part of `fit`'s result.
+
+        unknown  labels that are no class of the model are unknown ones: `measure.unknown.open_scores`
+        """
         kind = self.model.task.kind
         opened = open_domain(what, "scored", input=input, label=label, task=kind if kind == "transcribe" else None)
         domain = of_kind(opened, self.model.backbone.kind)
@@ -119,12 +138,19 @@ class Run:
                 f"{what} has no labelled example", "score needs labels; use predict for inputs without"
             )
         task = self.model.task
+        above = self.model.threshold if unknown else None
+        if task.kind == "classify":
+            labelled = _of_classes(labelled, task.classes, unknown)
         side = Side.of(labelled, task, task.classes)
-        log_p, failures = self.model.log_probabilities(side.domain)
+        z, failures = self.model.logits(side.domain)
         left = side.domain.without(failures)
         tolerate(left.skipped, len(domain), str(what))
         good = np.setdiff1d(np.arange(len(side.labels)), [i for i, _ in failures])
         skipped = [{"domain": left.name, "name": s.name, "reason": s.reason} for s in left.skipped]
+        if above is not None:
+            found: dict[str, Any] = finite(open_scores(task, z[good], side.labels[good], above))
+            return found | {"skipped": skipped}
+        log_p = z.map(log_softmax) if isinstance(z, Frames) else log_softmax(z)
         groups = None if side.domain.groups is None else side.domain.groups[side.examples(good)]
         return {**measured(task, log_p[good], side.targets(good), side.lengths, groups), "skipped": skipped}
 
@@ -186,38 +212,20 @@ def finite(value: Any) -> Any:
     return value
 
 
+def _of_classes(domain: Domain, classes: tuple[str, ...], unknown: bool) -> Domain:
+    """The domain with labels that are no class of the model as missing; without `unknown` they are an error."""
+    strange = [y for y in domain.labels if y not in classes]
+    if strange and not unknown:
+        hint = nearest(str(strange[0]), list(classes)) or f"the classes are {', '.join(classes[:10])}"
+        remedy = f"{hint}; --unknown takes such labels for unknown ones"
+        raise CrossgraftError(f"label {strange[0]!r} is none of the {len(classes)} classes of the model", remedy)
+    kept = np.array([y if y in classes else None for y in domain.labels], dtype=object)
+    return replace(domain, labels=kept)
+
+
 def free_folder(stem: str, parent: Path = Path("runs")) -> Path:
     """The first of runs/stem-1, runs/stem-2, ... that does not exist."""
     n = 1
     while (parent / f"{stem}-{n}").exists():
         n += 1
     return parent / f"{stem}-{n}"
-
-
-def inputs_of(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
-    """Domains to predict on: loose files or texts together, folders and everything else each by itself."""
-    if isinstance(inputs, (str, Path, Domain, dict, tuple)) or not isinstance(inputs, Sequence):
-        inputs = [inputs]
-    from crossgraft.domains.folders import example_files
-    from crossgraft.domains.sorts import CLIPS, PICTURES
-    from crossgraft.domains.texts import is_a_text, text_domain
-
-    loose: list[Any] = []
-
-    def together() -> Domain:
-        if kind in ("text", "sentence"):
-            return text_domain(loose, name, names=[text[:NAMED_BY] for text in loose])
-        return example_files([Path(file) for file in loose], name, CLIPS if kind in SOUND else PICTURES)
-
-    for what in inputs:
-        is_file = kind in ("image", *SOUND) and isinstance(what, (str, Path)) and Path(what).is_file()
-        picture = is_file and Path(what).suffix.lower() not in {".csv", ".jsonl", ".parquet", ".npz"}
-        if picture or (kind in ("text", "sentence") and isinstance(what, str) and is_a_text(what)):
-            loose.append(what)
-            continue
-        if loose:
-            yield together()
-            loose = []
-        yield open_domain((what, None) if isinstance(what, np.ndarray) else what, name)
-    if loose:
-        yield together()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Int
 
-from crossgraft.tasks import Classify
+from crossgraft.tasks import Classify, Tag
+from crossgraft.transcripts import Transcribe
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,23 @@ class Multi(Classify):
     def columns_of(self, name: str) -> Int[np.ndarray, " k"]:
         """The columns of a task's classes."""
         return np.array(self.places[self.names.index(name)], dtype=np.int64)
+
+
+def stated(task: Classify) -> dict[str, Any]:
+    """What a run's files say of its task."""
+    more: dict[str, Any] = {"unit": task.unit} if isinstance(task, Transcribe) else {}
+    if isinstance(task, Multi):
+        each = zip(task.parts, task.places, strict=True)
+        more = {"parts": [{"name": n, "columns": list(c), **stated(part)} for (n, part), c in each]}
+    return {"kind": task.kind, "classes": list(task.classes)} | more
+
+
+def task_of(said: dict[str, Any]) -> Classify:
+    """The task that `stated` wrote."""
+    classes = tuple(map(str, said["classes"]))
+    if said["kind"] == Multi.kind:
+        parts = tuple((str(p["name"]), task_of(p)) for p in said["parts"])
+        return Multi(classes, parts, tuple(tuple(map(int, p["columns"])) for p in said["parts"]))
+    kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
+    more = {"unit": said["unit"]} if "unit" in said else {}
+    return kinds[said["kind"]](classes, **more)

@@ -37,6 +37,7 @@ class Side:
     notes    what is worth saying about how they were read
     free     whether the input of each example may be learned from without its label, bool
     lengths  words of each sentence; None where examples are rows
+    weights  of the rows, of mean 1, where they do not weigh the same in the domain's cross-entropy
     truth    of utterances: columns of each transcript's symbols, none where it is missing; labels are 0 or missing then
     """
 
@@ -48,6 +49,7 @@ class Side:
     free: np.ndarray | None = None
     lengths: Int[np.ndarray, " S"] | None = None
     truth: Ragged | None = None
+    weights: Float[np.ndarray, " N"] | None = None
 
     @classmethod
     def of(cls, domain: Domain, task: Classify, classes: Sequence[str]) -> Side:
@@ -118,6 +120,15 @@ class Side:
         own = self.truth[rows]
         return a_symbol(cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths), own.lengths)
 
+    def loss(self, log_p: Any, rows: Rows) -> float:
+        """The cross-entropy of some rows as they weigh, nats."""
+        weights = None if self.weights is None else self.weights[rows]
+        return float(np.average(self.losses(log_p, rows), weights=weights))
+
+    def known(self, rows: Rows) -> dict[str, Float[np.ndarray, " n"]]:
+        """What a stream of these rows knows of each: its weight, where they differ."""
+        return {} if self.weights is None else {"weight": self.weights[rows].astype(np.float32)}
+
     def by_example(self, losses: Float[np.ndarray, " n"], rows: Rows) -> Float[np.ndarray, " m"]:
         """Losses of rows as one an example, of the same mean: words of a sentence are not independent."""
         if (words := self.words(rows)) is None:
@@ -180,6 +191,7 @@ class Side:
         self.truth = None if self.truth is None else self.truth[good]
         self.__dict__.pop("owner", None)
         self.free = None if self.free is None else self.free[good]
+        self.weights = None if self.weights is None else self.weights[good]
         self.kept = {k: v[good] for k, v in self.kept.items()}
 
 

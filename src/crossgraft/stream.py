@@ -84,7 +84,7 @@ def pieces(heard: Iterable[Float[np.ndarray, " BLOCK"]]) -> Iterator[tuple[float
         yield start / per_second, np.concatenate(held[: len(held) - max(silent - around, 0)])
 
 
-def listen(run: Run, stream: BinaryIO, **decoding: Any) -> Iterator[dict[str, Any]]:
+def listen(run: Run, stream: BinaryIO, *, unknown: bool = False, **decoding: Any) -> Iterator[dict[str, Any]]:
     """What a run's model says of each piece of a live stream, as `Run.predict` has it, with `start` and `end` in
     seconds of the stream. `decoding`: options of `transcripts.Decoder`."""
     model = run.model
@@ -92,7 +92,7 @@ def listen(run: Run, stream: BinaryIO, **decoding: Any) -> Iterator[dict[str, An
         raise UsageError(f"the model of {run.folder} reads {model.backbone.kind}s, no stream", "give files instead")
     decoder = Decoder(model.task, **decoding) if isinstance(model.task, Transcribe) else None
     for k, (start, piece) in enumerate(pieces(blocks(stream))):
-        row = model.hear(piece, f"piece {k + 1}", decoder)
+        row = model.hear(piece, f"piece {k + 1}", decoder, unknown=unknown)
         for symbol in row.get("symbols", ()):
             symbol["start"], symbol["end"] = round(start + symbol["start"], 3), round(start + symbol["end"], 3)
         yield {"start": round(start, 3), "end": round(start + len(piece) / RATE, 3)} | row

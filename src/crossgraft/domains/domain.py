@@ -41,6 +41,7 @@ class Domain:
     notes   what is worth saying about the data (labels with stray blanks, ...)
     scaled_reader  as reader, and may give a smaller picture whose sides are no shorter than its second argument
     groups  (N,) str: the speaker of each example, "" where unknown; one group's examples are not independent
+    origin  (N,) int: which of several pooled domains each example is from; None where it is one
     more    label columns by name where an example has several labels, each as `labels`, which is the first of them
     """
 
@@ -56,6 +57,7 @@ class Domain:
     notes: tuple[str, ...] = ()
     scaled_reader: Callable[[Any, int], np.ndarray] | None = None
     groups: np.ndarray | None = None
+    origin: np.ndarray | None = None
     more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -90,12 +92,10 @@ class Domain:
         """The same domain with only these examples, in this order."""
         at = np.asarray(indices, dtype=np.int64)
         inputs = self.inputs[at] if isinstance(self.inputs, np.ndarray) else [self.inputs[i] for i in at]
-        groups = None if self.groups is None else self.groups[at]
+        groups, origin = (None if each is None else each[at] for each in (self.groups, self.origin))
         more = {name: own[at] for name, own in self.more.items()}
-        return replace(
-            self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at], groups=groups,
-            more=more,
-        )  # fmt: skip
+        cut = replace(self, inputs=inputs, labels=self.labels[at], names=self.names[at], splits=self.splits[at])
+        return replace(cut, groups=groups, origin=origin, more=more)
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Domain:
         """The domain less the examples that could not be read, which go to `skipped`."""

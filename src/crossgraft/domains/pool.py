@@ -47,4 +47,5 @@ def together(domains: Sequence[Domain], name: str) -> Domain:
         groups=np.concatenate([np.full(len(d), "") if d.groups is None else d.groups for d in domains])
         if any(d.groups is not None for d in domains)
         else None,
+        origin=np.repeat(np.arange(len(domains)), list(map(len, domains))),
     )

@@ -10,12 +10,12 @@ import numpy as np
 
 from crossgraft.measure.compare import mcnemar, paired
 from crossgraft.measure.scores import measured
-from crossgraft.model import Model, stated
+from crossgraft.model import Model
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Pool
 from crossgraft.record import PACKAGES, installed, once
 from crossgraft.run import PREDICTIONS
-from crossgraft.several import Multi
+from crossgraft.several import Multi, stated
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
 

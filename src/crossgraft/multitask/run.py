@@ -11,6 +11,7 @@ import numpy as np
 from crossgraft import features
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import SEQUENCES, Domain
+from crossgraft.domains.loose import inputs_of
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.measure.scores import measured
 from crossgraft.model import MODEL, Model
@@ -19,7 +20,7 @@ from crossgraft.multitask.kinds import side_of
 from crossgraft.multitask.opening import opened
 from crossgraft.multitask.pool import mean_of
 from crossgraft.report.several import write as write_report
-from crossgraft.run import Run, inputs_of
+from crossgraft.run import Run
 from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, log_softmax
@@ -42,10 +43,11 @@ class MultiRun(Run):
         folders = sorted((self.folder / ALONE).glob(f"*/{MODEL}"), key=lambda f: int(f.parent.name))
         return [self.model, *(Model.load(f.parent) for f in folders)]
 
-    def predict(self, inputs: Any, *, name: str = "input", tent: bool = False, **decoding: Any) -> list[dict[str, Any]]:
+    def predict(
+        self, inputs: Any, *, name: str = "input", tent: bool = False, unknown: bool = False, **decoding: Any
+    ) -> list[dict[str, Any]]:
         """One row an input, in order: name, and by task what `Run.predict` gives for it; or name and error."""
-        if tent:
-            raise UsageError("tent adapts one head", "leave it out for a run of several tasks")
+        _for_one(tent=tent, unknown=unknown)
         rows: list[dict[str, Any]] = []
         kind = self.model.backbone.kind
         for domain in inputs_of(inputs, kind, name):
@@ -62,13 +64,22 @@ class MultiRun(Run):
                     if "error" in row:
                         place[row["name"]]["error"] = row["error"]
                     else:
-                        place[row["name"]]["tasks"][task] = {k: v for k, v in row.items() if k != "name"}
+                        place[row["name"]]["tasks"][task] = {
+                            k: v for k, v in row.items() if k not in ("name", "unknown")
+                        }
         return [{"name": r["name"], "error": r["error"]} if "error" in r else r for r in found]
 
     def score(
-        self, what: Any, *, input: str | None = None, label: str | None = None, split: str | None = None
+        self,
+        what: Any,
+        *,
+        input: str | None = None,
+        label: str | None = None,
+        split: str | None = None,
+        unknown: bool = False,
     ) -> dict[str, Any]:
         """Scores with intervals of every task that a data set has labels of; of one of them with `label`."""
+        _for_one(unknown=unknown)
         known = {name: own for m in self.models for name, own in dict(_task(m).parts).items()}
         if label is not None and label not in known:
             raise UsageError(
@@ -111,7 +122,7 @@ class Head(Model):
     failures: list[tuple[int, str]] = field(default_factory=list)
     domain: Domain | None = None
 
-    def log_probabilities(self, domain: Domain, *, tent: bool = False) -> tuple[Any, list[tuple[int, str]]]:
+    def logits(self, domain: Domain) -> tuple[Any, list[tuple[int, str]]]:
         """What was said of the domain."""
         return self.said, self.failures
 
@@ -133,11 +144,11 @@ def heads(model: Model, domain: Domain) -> dict[str, Head]:
         own = mean_of(x, lengths) if domain.kind in SEQUENCES and type(part) is Classify else x
         w, b = model.weight[:, columns], model.bias[columns]
 
-        def log_p(flat: np.ndarray, w: np.ndarray = w, b: np.ndarray = b) -> np.ndarray:
-            return log_softmax(flat.astype(np.float64) @ w + b)
+        def logits(flat: np.ndarray, w: np.ndarray = w, b: np.ndarray = b) -> np.ndarray:
+            return np.asarray(flat.astype(np.float64) @ w + b)
 
-        said = own.map(log_p) if hasattr(own, "map") else log_p(own)
-        made[name] = Head(part, model.backbone, w, b, said, prepared.failures, domain)
+        said = own.map(logits) if hasattr(own, "map") else logits(own)
+        made[name] = Head(part, model.backbone, w, b, said=said, failures=prepared.failures, domain=domain)
     return made
 
 
@@ -149,6 +160,12 @@ def open_run(folder: str | Path) -> Run:
     except (OSError, UnicodeDecodeError):
         several = False
     return (MultiRun if several else Run).open(folder)
+
+
+def _for_one(**asked: bool) -> None:
+    """Raises UsageError for what is for one head."""
+    if (named := next((name for name, given in asked.items() if given), None)) is not None:
+        raise UsageError(f"{named} is for a run of one task", "leave it out for a run of several")
 
 
 def _task(model: Model) -> Multi:
@@ -177,4 +194,6 @@ def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
     if not len(rows):
         return {"n": 0}
     groups = None if head.domain.groups is None else head.domain.groups[side.examples(rows)]
-    return measured(head.task, head.said[rows], side.targets(rows), side.words(rows), groups)
+    z = head.said[rows]
+    log_p = z.map(log_softmax) if hasattr(z, "map") else log_softmax(z)
+    return measured(head.task, log_p, side.targets(rows), side.words(rows), groups)

@@ -19,6 +19,7 @@ def cross_entropy(
     Q_i = softmax(logits_i); P_i is one-hot at the label, or the row of `view.soft`.
     label_smoothing  s: P_i becomes (1 - s) P_i + s / k  (Szegedy et al., CVPR 2016)
     class_weights    w (k,): element i weighs w_i = sum_k P_i(k) w(k) before smoothing, and n becomes sum_i w_i
+    Rows that weigh differently (`view.weight`, of mean 1 over their domain) do so in the sum, n staying what it is.
     Without a labelled element the value is 0, with a gradient of 0. Of utterances it is `alignment`.
 
     >>> logits = torch.tensor([[0.0, 0.0], [9.0, 9.0]])
@@ -28,7 +29,8 @@ def cross_entropy(
     if view.frames is not None:
         return alignment(view)
     logits = view.logits.float()
-    if view.soft is None and class_weights is None:  # one fused kernel for the usual case
+    weighed = "weight" in view.rows
+    if view.soft is None and class_weights is None and not weighed:  # one fused kernel for the usual case
         total = F.cross_entropy(
             logits, view.labels, ignore_index=MISSING, reduction="sum", label_smoothing=label_smoothing
         )
@@ -41,7 +43,8 @@ def cross_entropy(
     p = (1 - label_smoothing) * p + label_smoothing / k
     losses = -(p * F.log_softmax(logits, dim=1)).sum(1)
     # Where no element weighs anything the numerator is 0 too.
-    return (w * losses).sum() / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
+    total = (w * view.weight * losses).sum() if weighed else (w * losses).sum()
+    return total / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
 
 
 def alignment(view: View) -> Float[Tensor, ""]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -21,7 +22,8 @@ class View:
     soft      distributions that take the place of one-hot labels (mixup); not read where the label is missing
     strong    the same examples under the strong augmentation
     teacher   the same inputs through the layers and the source columns as they were when training began
-    rows      what is known of each row: pseudo-labels (B,) long, weights (B,) float; by the name in the term's row
+    rows      what is known of each row: pseudo-labels (B,) long, weights (B,) float; by the name in the term's row, and
+              as "weight" what each row of the domain weighs, a mean of 1 over all of them
     frames    of utterances, whose rows are frames: how many each clip has (n,); labels are the symbols of all
               transcripts then, and `symbols` (n,) how many of them are each clip's
     """
@@ -35,6 +37,11 @@ class View:
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     frames: Int[Tensor, " n"] | None = None
     symbols: Int[Tensor, " n"] | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """What each row weighs, (B,); 1 where nothing else is known."""
+        return self.rows["weight"] if "weight" in self.rows else torch.ones_like(self.features[:, 0])
 
     @property
     def labelled(self) -> Tensor:

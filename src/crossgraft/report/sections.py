@@ -115,6 +115,17 @@ def objective(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def sources(result: dict[str, Any]) -> dict[str, Any]:
+    """What each of several sources weighs, its examples, and the nats by which that was found."""
+    found = rows(result, "sources", "name", "weight")
+    measure = {str(row.get("measure") or "") for row in found if number(row.get("value")) is not None}
+    table = [
+        {"title": str(r["name"]), "n": r.get("n"), "weight": number(r["weight"]), "value": number(r.get("value"))}
+        for r in found
+    ]
+    return {"rows": table, "measure": " ".join(measure)}
+
+
 def guard(result: dict[str, Any]) -> list[dict[str, Any]]:
     """What the kept model was compared with, on held-out evidence (nats)."""
     kept = part(result, "kept").get("model")

@@ -91,7 +91,6 @@ def solve_frozen(
 
     lam, ridge  hold one of them; None takes it from the path
     judged      whether leave-one-out is wanted where both are held
-
     start       the source's head, from which that of transcripts, whose problem is not convex, goes down
 
     Of sentences, folds of them take the place of leaving one row out, on a coarser grid (`by_folds`).
@@ -106,7 +105,7 @@ def solve_frozen(
     scale = scaling(x) if x_source is None else scaling(x, x_source)
     part, beside = Part(scale.apply(x), y, target.columns), None
     if source is not None and x_source is not None:
-        beside = Part(scale.apply(x_source), source.columns[source.labels], source.columns)
+        beside = Part(scale.apply(x_source), source.columns[source.labels], source.columns, 1.0, source.weights)
     if target.lengths is not None and (judged or lam is None or ridge is None):
         groups = target.folds(rows, seed, "head", CHOICE_FOLDS)
         sums = partial(target.by_example, rows=rows)
@@ -145,7 +144,8 @@ def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) ->
     x, y = frozen_features(backbone, source), source.columns[source.labels]
     scale = scaling(x)
     held = None if source.lengths is None else source.folds(np.arange(len(y)), seed, "source_head")[0]
-    head = scale.fold(solve_alone(Part(scale.apply(x), y, source.columns), n_columns, seed, held=held).head)
+    part = Part(scale.apply(x), y, source.columns, sample_weight=source.weights)
+    head = scale.fold(solve_alone(part, n_columns, seed, held=held).head)
     return Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
 
 
@@ -214,8 +214,9 @@ def descend(
     backbone = start.backbone
     columns = {name: side.columns for name, (side, _) in sides.items()}
     streams = {
-        name: Stream(*side.batches(backbone, rows), settings.batch_size, augmentation_for(augment, side.domain))
+        name: Stream(*side.batches(backbone, rows), settings.batch_size, changed, known=side.known(rows))
         for name, (side, rows) in sides.items()
+        for changed in [augmentation_for(augment, side.domain)]
     }
     held_out = None
     if evaluate is not None:
@@ -227,7 +228,7 @@ def descend(
             log_p: Any = net.log_probabilities(held, domain)
             if backbone.frames is not None:
                 log_p = Frames(log_p, np.cumsum(backbone.frames(held.lengths)))
-            return float(side.losses(log_p, rows).mean())
+            return side.loss(log_p, rows)
 
     found = learn(
         backbone, streams, columns, objective, schedule, settings, (start.weight, start.bias), copied=head,
