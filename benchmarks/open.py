@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from adaptation import IMAGES, PAIRS, images
-from cells import RESULTS, alone, arguments, mean, run, table
+from cells import alone, arguments, mean, run, table
 
 METHODS = ("dann", "cdan_e", "mcc", "im", "shot", "partial")
 PRESENT = tuple("01234")
@@ -91,10 +91,11 @@ def work(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", methods=",".join(METHODS), pairs="ms,mu", name="open")
+    args = arguments(__doc__ or "", methods=",".join(METHODS), pairs="ms", name="open")
     cells = []
     for seed in args.seeds:
-        cells.append({"kind": "partial", "pair": "ms", "methods": args.methods})
+        if args.methods:
+            cells.append({"kind": "partial", "pair": "ms", "methods": args.methods})
         cells += [
             {"kind": "open", "pair": pair, "method": method, "shots": shots}
             for pair in args.pairs.split(",")
@@ -109,7 +110,7 @@ def main() -> None:
     rows = run(args.name, named, args.jobs, work)
     closed = [r for r in rows if r["fit"]["kind"] == "partial"]
     out = []
-    for method in closed[0]["accuracy"]:
+    for method in closed[0]["accuracy"] if closed else ():
         own = [r["accuracy"][method] for r in closed]
         kept = mean([r["kept"][method] for r in closed]) if method != "source_only" else ""
         out.append(["partial", "MNIST to scanned 0-4", method, 0, mean(own), kept, "", "", "", ""])
@@ -127,7 +128,6 @@ def main() -> None:
     head = ["", "pair", "method", "labels a class", "accuracy on known", "kept by im", "AUROC", "H-score",
             "known wrong or rejected", "unknown rejected"]  # fmt: skip
     table(args.name, head, out)
-    (RESULTS / f"{args.name}.cells.jsonl").unlink()
 
 
 if __name__ == "__main__":

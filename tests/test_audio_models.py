@@ -272,7 +272,7 @@ def test_the_four_steps_from_speakers_to_another(options: dict[str, Any], tmp_pa
     again = type(run).open(tmp_path / "run")
     files = [str(tmp_path / f"t/clips/cy-{c}-4.wav") for c in ("rise", "fall")]
     rows = again.predict(files)
-    assert [set(r) for r in rows] == [{"name", "label", "probabilities"}] * 2
+    assert [set(r) for r in rows] == [{"name", "label", "probabilities", "unknown"}] * 2
     assert all(abs(sum(r["probabilities"].values()) - 1) < 1e-6 for r in rows)
     scored = again.score(str(target))
     assert scored["accuracy"]["value"] >= 0

@@ -253,9 +253,11 @@ def blobs(n: int, angle: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 SOURCE, TARGET = blobs(360, 0.0, 0), blobs(300, 0.85, 1)
 FAST: dict[str, Any] = {"backbone": "mlp", "steps": 150, "source_steps": 150, "baselines": False, "guard": False}
 NO_LABELS = [name for name, row in METHODS.items() if row.adapts and "target" not in row.needs]
+# Takes a class that it predicts nowhere for one that the target lacks: on this rotation it gives one up.
+CLOSED = [name for name in NO_LABELS if name != "partial"]
 
 
-@pytest.mark.parametrize("name", [n for n in NO_LABELS if not METHODS[n].statistics])
+@pytest.mark.parametrize("name", [n for n in CLOSED if not METHODS[n].statistics])
 def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better(name: str, tmp_path: Path) -> None:
     result = fit(TARGET, SOURCE, method=name, shots=0, out=tmp_path / "run", **FAST).result
     source_only = result["baselines"]["source_only"]["accuracy"]["value"]
@@ -267,6 +269,13 @@ def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better
     assert result["selection"] == "label_free:im"
     assert set(result["validators"]) == {"source_only", "transfer"}
     assert all(t["value"] is not None for t in result["objective"]["terms"])
+
+
+def test_partial_gives_up_what_the_target_lacks(tmp_path: Path) -> None:
+    x, y = blobs(300, 0.5, 1)
+    some = (x[y != "c"], y[y != "c"])
+    found = fit(some, SOURCE, method="partial", shots=0, out=tmp_path / "run", **FAST).result
+    assert found["transfer"]["accuracy"]["value"] > found["baselines"]["source_only"]["accuracy"]["value"] - 0.03
 
 
 @pytest.mark.parametrize("name", [n for n, row in METHODS.items() if row.adapts and "target" in row.needs])

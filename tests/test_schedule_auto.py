@@ -33,7 +33,9 @@ def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tu
                 truth = labels[held][:, None] == np.arange(2)
                 return np.log(np.where(truth, p[:, None], 1 - p[:, None]))
 
-            return SimpleNamespace(log_probabilities=log_probabilities)
+            own = SimpleNamespace(log_probabilities=log_probabilities, features=log_probabilities)
+            own.weight, own.bias = np.eye(2), np.zeros(2)
+            return own
 
         return cast(Learn, learn)
 
