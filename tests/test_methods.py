@@ -115,23 +115,12 @@ def by_lwf(x: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> float:
     return float(-4 * (softmax(held["target"] @ W2 / 2) * np.log(softmax(x["target"] @ W / 2))).sum(1).mean())
 
 
-def by_presence(held: dict[str, np.ndarray]) -> np.ndarray:
-    return K * softmax(held["unlabelled"] @ W).mean(0)[Y]
-
-
-def by_partial(x: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> float:
-    on_source = (by_presence(held) * bce(x["source"] @ V, True)).mean()
-    return float((on_source + bce(x["unlabelled"] @ V, False).mean()) / 2)
-
-
 # term: value from moving features x and detached ones, and by what its gradient below the head is scaled
 EXPECTED: dict[str, tuple[Any, float]] = {
     "dann": (lambda x, c: (bce(x["source"] @ V, True).mean() + bce(x["unlabelled"] @ V, False).mean()) / 2, -LAM),
     "cdan": (lambda x, c: by_cdan(x, c, "none"), -LAM),
     "cdan_e": (lambda x, c: by_cdan(x, c, "per_domain"), -LAM),
     "cdan_e_joint": (lambda x, c: by_cdan(x, c, "joint"), -LAM),
-    "present": (lambda x, c: by_ce(x["source"] @ W, Y, by_presence(c)), 1.0),
-    "partial": (lambda x, c: by_partial(x, c), -LAM),
     "adda": (lambda x, c: (bce(c["source"] @ V, True).mean() + bce(c["unlabelled"] @ V, False).mean()) / 2, 1.0),
     "fooled": (lambda x, c: bce(x["unlabelled"] @ V, True).mean(), 1.0),
     "coral": (lambda x, c: ((np.cov(x["source"].T) - np.cov(x["unlabelled"].T)) ** 2).sum() / (4 * D**2), 1.0),
@@ -253,11 +242,9 @@ def blobs(n: int, angle: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 SOURCE, TARGET = blobs(360, 0.0, 0), blobs(300, 0.85, 1)
 FAST: dict[str, Any] = {"backbone": "mlp", "steps": 150, "source_steps": 150, "baselines": False, "guard": False}
 NO_LABELS = [name for name, row in METHODS.items() if row.adapts and "target" not in row.needs]
-# Takes a class that it predicts nowhere for one that the target lacks: on this rotation it gives one up.
-CLOSED = [name for name in NO_LABELS if name != "partial"]
 
 
-@pytest.mark.parametrize("name", [n for n in CLOSED if not METHODS[n].statistics])
+@pytest.mark.parametrize("name", [n for n in NO_LABELS if not METHODS[n].statistics])
 def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better(name: str, tmp_path: Path) -> None:
     result = fit(TARGET, SOURCE, method=name, shots=0, out=tmp_path / "run", **FAST).result
     source_only = result["baselines"]["source_only"]["accuracy"]["value"]
@@ -269,13 +256,6 @@ def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better
     assert result["selection"] == "label_free:im"
     assert set(result["validators"]) == {"source_only", "transfer"}
     assert all(t["value"] is not None for t in result["objective"]["terms"])
-
-
-def test_partial_gives_up_what_the_target_lacks(tmp_path: Path) -> None:
-    x, y = blobs(300, 0.5, 1)
-    some = (x[y != "c"], y[y != "c"])
-    found = fit(some, SOURCE, method="partial", shots=0, out=tmp_path / "run", **FAST).result
-    assert found["transfer"]["accuracy"]["value"] > found["baselines"]["source_only"]["accuracy"]["value"] - 0.03
 
 
 @pytest.mark.parametrize("name", [n for n, row in METHODS.items() if row.adapts and "target" in row.needs])

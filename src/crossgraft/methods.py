@@ -83,8 +83,6 @@ METHODS = {row.name: row for row in (
     _with_source("cdan", "Long et al., NeurIPS 2018"),
     _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
     _with_source("cdan_e_joint", "Long et al., NeurIPS 2018, as in TLlib: weights normalised jointly and detached"),
-    Method("partial", "ce(target) + present + rho*partial", _BOTH, "f_s", _RHO,
-           "PADA: Cao et al., ECCV 2018; for a target that lacks classes of the source"),
     Method(
         "adda", "adda + fooled", _BOTH, citation="Tzeng et al., CVPR 2017", rate=0.1,
         phases=(("adda", "heads"), ("fooled", "layers")),

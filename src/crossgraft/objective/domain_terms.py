@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossgraft.objective.self_terms import entropies
-from crossgraft.objective.terms import cross_entropy
 from crossgraft.objective.views import View
 
 Classifier = Callable[[Tensor], Tensor]
@@ -78,25 +76,6 @@ def cdan(
         return (w * torch.cat([on_source, on_target])).sum() / w.sum()
     w_s, w_t = w[:n] / w[:n].sum().detach(), w[n:] / w[n:].sum().detach()
     return ((w_s * on_source).sum() + (w_t * on_target).sum()) / 2
-
-
-def presence(source: View, target: View) -> Float[Tensor, " S"]:
-    """w_i = k g(y_i), g the mean of the target's predicted probabilities, detached: what the class of a source row has
-    of the target (Cao et al., ECCV 2018). Its mean over classes is 1, where they divide by the largest; it is linear in
-    g, so that a batch's own g, in place of the whole target's, leaves the expected gradient what it is."""
-    g = target.logits.detach().float().softmax(1).mean(0)
-    return len(g) * g[source.labels.clamp(min=0)] * source.labelled
-
-
-def present(source: View, target: View) -> Float[Tensor, ""]:
-    """sum_i w_i CE_i / n over labelled source rows, w of `presence`."""
-    return cross_entropy(replace(source, rows={"weight": presence(source, target) * source.weight}))
-
-
-def partial(source: View, target: View, *, domain: Classifier, progress: float) -> Float[Tensor, ""]:
-    """As DANN, the source rows weighing w of `presence`: classes that the target lacks pull nothing towards them."""
-    w = presence(source, target) * source.weight
-    return dann(replace(source, rows={"weight": w}), target, domain=domain, progress=progress)
 
 
 def adda(source: View, target: View, *, domain: Classifier) -> Float[Tensor, ""]:
