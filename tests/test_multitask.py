@@ -367,3 +367,35 @@ def test_the_pool_reads_each_input_once_for_all_tasks() -> None:
     assert len(pool.examples("train")) == 40
     folds = pool.folds(0, 3)
     assert sorted(np.concatenate(folds).tolist()) == pool.examples("train").tolist()
+
+
+def test_what_does_not_fit_is_named_whatever_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("x,a,b\n1,u,v\n2,w,z\n")
+    table = str(tmp_path / "t.csv")
+    tasks = ["--task", "a", "--task", "b"]
+    for i, (given_, message) in enumerate(
+        (
+            (["--data", str(tmp_path / "none.csv"), *tasks], "none.csv"),
+            (["--data", table, *tasks, "--weight", "a=0"], "tasks.a.weight"),
+            (
+                ["--data", f"s={table}", "--data", f"t={table}", "--main", "u"],
+                "there is no task 'u' to be the main one",
+            ),
+            (["--data", table, "--task", "a", "--task", "c"], "has no column 'c' of labels"),
+        )
+    ):
+        with pytest.raises(SystemExit):
+            main(["multi", *given_, "--out", str(tmp_path / f"run{i}")])
+        said = capsys.readouterr().err
+        assert message in said
+        assert "one label an example" not in said
+        assert "defect" not in said
+
+
+def test_sentences_may_have_classes_and_no_tags(tmp_path: Path) -> None:
+    words, labels, splits = sentences(40, 0)
+    mood = ["fine" if row[2] in ("wrote", "sang") else "odd" for row in words]
+    data = {"lines": (words, {"tags": labels["tags"], "topic": labels["topic"], "mood": mood}, splits)}
+    topics = {"topic": {"label": "topic"}, "mood": {"label": "mood"}}
+    found = crossgraft.multi(data, topics, out=tmp_path / "run").result
+    assert found["tasks"]["topic"]["test"]["accuracy"]["value"] > 0.9

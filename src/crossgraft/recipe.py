@@ -119,7 +119,8 @@ class Recipe(BaseModel):
             return cls(**options)
         except ValidationError as wrong:
             first = wrong.errors()[0]
-            name = str(first["loc"][0]) if first["loc"] else "recipe"
+            at = first["loc"] or ("recipe",)
+            name = ".".join(map(str, at if at[0] == "tasks" else at[:1]))
             remedy = first["msg"].replace("Input should be", "it should be").removeprefix("Value error, ")
             raise UsageError(f"option {name} is {first.get('input')!r}", remedy) from None
 

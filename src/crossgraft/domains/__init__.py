@@ -132,7 +132,7 @@ def _open_path(
 
         if task == "tag" or holds_tags(path):
             return tagged_domain(path, name, () if label is None or isinstance(label, str) else label)
-    if not (os.path.isfile(path) and path.suffix.lower() in TABLES):
+    if path.exists() and not (path.is_file() and path.suffix.lower() in TABLES):
         label = _one(label, text)
     if os.path.isdir(path):
         from crossgraft.domains.folders import folder_domain

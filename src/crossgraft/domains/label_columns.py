@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from crossgraft.domains.columns import choose, whole_numbers
+from crossgraft.domains.columns import columns_error, whole_numbers
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.sentences import bio
 from crossgraft.domains.table_files import Table
+from crossgraft.errors import nearest
 
 BETWEEN = "\0"  # no label holds it
 
@@ -33,7 +34,9 @@ def bound(columns: Mapping[str, Any], n: int, names: Mapping[str, list[str]] | N
 def together(table: Table, names: Sequence[str], where: str) -> tuple[Table, str]:
     """A table whose columns of labels are one, and what that is called. Raises on a column that there is not."""
     for column in names:
-        choose(list(table.columns), where, None, column, None)
+        if column not in table.columns:
+            hint = nearest(column, list(table.columns))
+            raise columns_error(f"{where} has no column {column!r} of labels", list(table.columns), hint)
     own = {c: table.columns[c] for c in names}
     own = {c: whole_numbers(y) if isinstance(y, list) else y for c, y in own.items()}
     rest = {c: values for c, values in table.columns.items() if c not in names}

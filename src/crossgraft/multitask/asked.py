@@ -53,6 +53,12 @@ class MultiRecipe(Recipe):
             raise ValueError(nearest(weighting, list(WEIGHTINGS)) or f"the weightings are {', '.join(WEIGHTINGS)}")
         return weighting
 
+    @property
+    def asked(self) -> dict[str, TaskAsked]:
+        """The tasks by name, each with its data sets; where none is named, one a data set."""
+        tasks = self.tasks or {name: TaskAsked(data=(name,)) for name in self.data}
+        return {name: own.model_copy(update={"data": own.data or tuple(self.data)}) for name, own in tasks.items()}
+
     def refuse(self) -> None:
         """Raises UsageError on what means nothing for several tasks."""
         held = {"source": self.source, "objective": self.objective, "label": self.label, "mixup": self.mixup}
@@ -63,8 +69,11 @@ class MultiRecipe(Recipe):
             raise UsageError("method and lam are not for several tasks", "use --weighting, and a weight for each task")
         if self.selection not in ("auto", "cv", "target_val"):
             raise UsageError(f"selection {self.selection} is not for several tasks", "use cv or target_val")
-        if self.main is not None and self.tasks and self.main not in self.tasks:
-            names = list(self.tasks)
+        names = list(self.asked)
+        if len(names) < 2:
+            raise UsageError(f"there is one task ({names[0]!r})" if names else "there is no task",
+                             "name another one, or use crossgraft fit")  # fmt: skip
+        if self.main is not None and self.main not in names:
             raise UsageError(
                 f"there is no task {self.main!r} to be the main one",
                 nearest(self.main, names) or f"the tasks are {', '.join(names)}",

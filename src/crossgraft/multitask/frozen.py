@@ -110,9 +110,8 @@ def _others(pool: Pool, parts: Mapping[str, Part], name: str) -> Part | None:
     rest = [n for n in parts if n != name]
     if not rest:
         return None
-    asked = pool.recipe.tasks
-    weights = {n: asked[n].weight if n in asked else 1.0 for n in rest}
-    of_rows = np.concatenate([np.full(len(parts[n].y), weights[n] / len(parts[n].y)) for n in rest])
+    asked = pool.recipe.asked
+    of_rows = np.concatenate([np.full(len(parts[n].y), asked[n].weight / len(parts[n].y)) for n in rest])
     return Part(
         np.concatenate([parts[n].x for n in rest]), np.concatenate([parts[n].y for n in rest]),
         np.unique(np.concatenate([parts[n].columns for n in rest])), sample_weight=of_rows / of_rows.mean(),

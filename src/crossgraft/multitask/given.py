@@ -11,15 +11,15 @@ from jaxtyping import Int
 
 from crossgraft import backbones, features
 from crossgraft.domains.arrays import common_kind, of_kind
-from crossgraft.domains.domain import SEQUENCES, SOUND, Domain
+from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.domains.leaks import leaks
 from crossgraft.domains.pool import together
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
 from crossgraft.multitask.asked import MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import alike, check, side_of, task_of
-from crossgraft.multitask.opening import Labels, opened, parted
-from crossgraft.multitask.pool import Pool, mean_of
+from crossgraft.multitask.opening import Labels, bare, opened, parted
+from crossgraft.multitask.pool import Pool
 from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 
@@ -27,10 +27,7 @@ from crossgraft.side import with_lengths
 def given(recipe: MultiRecipe, data: Mapping[str, Any]) -> Pool:
     """Open, split, read and check; everything that is wrong is said here, before anything is trained."""
     recipe.refuse()
-    asked = dict(recipe.tasks) or {name: TaskAsked(data=(name,)) for name in data}
-    asked = {name: own.model_copy(update={"data": own.data or tuple(data)}) for name, own in asked.items()}
-    if len(asked) < 2:
-        raise UsageError(f"there is one task ({next(iter(asked))!r})", "name another one, or use crossgraft fit")
+    asked = recipe.asked
     domains: dict[str, Domain] = {}
     columns: dict[str, dict[str, Labels]] = {}
     for name, what in data.items():
@@ -46,66 +43,64 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any]) -> Pool:
     parts = []
     for name, domain in domains.items():
         tolerate(domain.skipped, len(domain) + len(domain.skipped), name)
-        bare = replace(domain, labels=np.full(len(domain), None, dtype=object), more={})
-        parts.append(parted(of_kind(bare, kind), columns[name], recipe, warnings))
+        parts.append(parted(of_kind(bare(domain), kind), columns[name], recipe, warnings))
     nothing = [np.full(len(p), None, dtype=object) for p in parts]
     labels = {
         task: np.concatenate([columns[d].get(task, none) for d, none in zip(domains, nothing, strict=True)])
         for task in asked
     }
-    member = np.concatenate([np.full(len(p), name) for name, p in zip(domains, parts, strict=True)])
-    domain = together(parts, "data") if len(parts) > 1 else parts[0]
-    return _read(recipe, asked, _Read(domain, member, labels), warnings)
+    domain = together(parts, "data") if len(parts) > 1 else replace(parts[0], origin=np.zeros(len(parts[0]), int))
+    return _read(recipe, asked, tuple(domains), _Read(domain, labels), warnings)
 
 
 @dataclass(eq=False)
 class _Read:
-    """Examples, their data sets and labels, while some are still left out."""
+    """Examples and their labels, while some are still left out."""
 
     domain: Domain
-    member: np.ndarray
     labels: dict[str, Labels]
 
     def without(self, bad: list[tuple[int, str]]) -> Int[np.ndarray, " m"]:
         """Leave some examples out of everything; the places of the rest."""
         total, good = len(self.domain), np.setdiff1d(np.arange(len(self.domain)), [i for i, _ in bad])
-        self.domain, self.member = self.domain.without(bad), self.member[good]
+        self.domain = self.domain.without(bad)
         self.labels = {task: y[good] for task, y in self.labels.items()}
         tolerate(self.domain.skipped, total, self.domain.name)
         return good
 
 
-def _read(recipe: MultiRecipe, asked: Mapping[str, TaskAsked], all_: _Read, warnings: list[str]) -> Pool:
+def _read(
+    recipe: MultiRecipe, asked: Mapping[str, TaskAsked], sets: tuple[str, ...], held: _Read, warnings: list[str]
+) -> Pool:
     """Inputs through the backbone, once; what cannot be read leaves all tasks."""
     lengths = None
-    if all_.domain.kind == "sentence":
-        place = {str(n): i for i, n in enumerate(all_.domain.names)}
-        left, lengths = with_lengths(all_.domain)
-        all_.without([(place[s.name], s.reason) for s in left.skipped if s.name in place])
-    backbone = backbones.load(recipe.backbone, all_.domain, weights=recipe.weights)
+    if held.domain.kind == "sentence":
+        place = {str(n): i for i, n in enumerate(held.domain.names)}
+        left, lengths = with_lengths(held.domain)
+        held.without([(place[s.name], s.reason) for s in left.skipped if s.name in place])
+    backbone = backbones.load(recipe.backbone, held.domain, weights=recipe.weights)
     key: tuple[str, object] = ("features", backbone.revision)
     if not backbone.pretrained:
         key = ("pixels", backbone.preprocess or backbone.tokens)
-    prepared = (features.features if backbone.pretrained else features.pixels)(all_.domain, backbone)
+    prepared = (features.features if backbone.pretrained else features.pixels)(held.domain, backbone)
     values = prepared.values
     if prepared.failures:
-        values = values[all_.without(prepared.failures)]
+        good = held.without(prepared.failures)
+        values, lengths = values[good], None if lengths is None else lengths[good]
     warnings += prepared.notes
-    domain = all_.domain
-    tasks = {name: task_of(name, own, all_.labels[name], recipe) for name, own in asked.items()}
+    domain = held.domain
+    tasks = {name: task_of(name, own, held.labels[name], recipe) for name, own in asked.items()}
     near = alike(recipe, asked, tasks)
     whole = Multi.of_tasks(tasks, near)
     kept: dict[object, Any] = {key: values}
     sides = {}
     for name, task in tasks.items():
-        own = replace(domain, labels=all_.labels[name])
+        own = replace(domain, labels=held.labels[name])
         check(name, own, task, warnings)
         sides[name] = side = side_of(own, task, lengths, whole.columns_of(name))
         side.kept = kept
-        if domain.kind in SEQUENCES and side.lengths is None and side.truth is None and backbone.pretrained:
-            side.kept = {key: mean_of(values, lengths)}
     test, learnt = (domain.take(np.flatnonzero(np.isin(domain.splits, s))) for s in (["test"], ["train", "unlabelled"]))
     if found := leaks(learnt, test, greys=features.kept_greys):
         what = "test examples are copies or near copies of training examples: the scores may be too good"
         warnings.append(f"{len(found)} {what}")
-    return Pool(recipe, whole, backbone, domain, all_.member, sides, near, warnings, kept)
+    return Pool(recipe, whole, backbone, domain, sets, lengths, sides, near, warnings, kept)

@@ -47,23 +47,21 @@ def moving(
 
     recipe, backbone = pool.recipe, pool.backbone
     has = np.unique(np.concatenate([pool.sides[n].examples(pool.labelled(n, examples)) for n in names]))
-    sets = [d for d in dict.fromkeys(pool.member) if (pool.member[has] == d).any()]
+    sets = {d: own for d in pool.sets if len(own := pool.of_set(d, has))}
     task = pool.task if len(names) > 1 else Multi.of_tasks({names[0]: pool.task.part(names[0])})
-    counts = {d: int((pool.member[has] == d).sum()) for d in sets}
     if schedule == "from_nothing" and recipe.steps is not None:
         recipe = recipe.model_copy(update={"source_steps": recipe.steps})
     settings = settings_for(recipe, schedule, max(len(pool.labelled(n, has)) for n in names), backbone)
-    shares = np.array([n ** (1 / recipe.sampling) for n in counts.values()])
+    shares = np.array([len(own) ** (1 / recipe.sampling) for own in sets.values()])
     sizes = np.maximum(np.round(settings.batch_size * len(sets) * shares / shares.sum()), 1).astype(int)
     streams = {}
-    for d, size in zip(sets, sizes.tolist(), strict=True):
-        own = has[pool.member[has] == d]
-        tasks = {n: _rows(pool.sides[n], own, pool.lengths) for n in names if len(pool.labelled(n, own))}
+    for (d, own), size in zip(sets.items(), sizes.tolist(), strict=True):
+        tasks = {n: _rows(pool.sides[n], own) for n in names if len(pool.labelled(n, own))}
         augment = augmentation_for(recipe.augment, pool.domain.take(own))
         values = pool.inputs(backbone)[own]
         streams[f"data {d}"] = Stream(values, np.zeros(len(own), np.int64), size, augment, tasks=tasks)
     columns = {n: task.columns_of(n) for n in names} | {s: np.arange(len(task.classes)) for s in streams}
-    objective = sum((_weight(pool, n) * ce(n) for n in names), Objective())
+    objective = sum((recipe.asked[n].weight * ce(n) for n in names), Objective())
     start, copied = (np.zeros((backbone.dim, len(task.classes))), np.zeros(len(task.classes))), False
     if schedule not in ("from_nothing", "full"):
         start, copied = _start(pool, task, names, has), True
@@ -80,12 +78,7 @@ def moving(
     return Joined(task, *found.head, schedule, str(objective), {}, weights)
 
 
-def _weight(pool: Pool, name: str) -> float:
-    asked = pool.recipe.tasks.get(name)
-    return 1.0 if asked is None else asked.weight
-
-
-def _rows(side: Side, examples: Examples, lengths: Any) -> Any:
+def _rows(side: Side, examples: Examples) -> Any:
     """One task's labels of the examples of a stream."""
     from crossgraft.solve.batches import TaskRows
 
@@ -119,7 +112,7 @@ def _start(pool: Pool, task: Multi, names: Sequence[str], examples: Examples) ->
             continue
         x = pool.of_task(values, name, examples)
         y = columns[side.labels[pool.labelled(name, examples)]]
-        parts.append(Part(scale.apply(x), y, columns, weight=_weight(pool, name)))
+        parts.append(Part(scale.apply(x), y, columns, weight=pool.recipe.asked[name].weight))
     if parts:
         head = scale.fold(solve(parts, len(task.classes), ridge=START_RIDGE))
         seen = np.unique(np.concatenate([p.columns for p in parts]))

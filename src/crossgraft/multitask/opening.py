@@ -58,3 +58,8 @@ def parted(domain: Domain, columns: Mapping[str, Labels], recipe: MultiRecipe, w
     for labels in columns.values():  # what the data call unlabelled is
         labels[domain.splits == "unlabelled"] = None
     return replace(with_splits, labels=domain.labels)
+
+
+def bare(domain: Domain) -> Domain:
+    """The domain without its labels, which its tasks hold."""
+    return replace(domain, labels=np.full(len(domain), None, dtype=object), more={})

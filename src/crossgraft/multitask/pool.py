@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.features.frames import Frames
 from crossgraft.multitask.asked import MultiRecipe
-from crossgraft.seeds import rng
 from crossgraft.several import Multi
-from crossgraft.side import Side
+from crossgraft.side import Side, folds
 
 Examples = Int[np.ndarray, " m"]
 Rows = Int[np.ndarray, " n"]
@@ -27,7 +25,8 @@ class Pool:
     """What the steps of several tasks work on.
 
     domain   the examples of all data sets, read once for all tasks
-    member   (N,) the data set of each example
+    sets     the data sets' names, by `domain.origin`
+    lengths  words of each sentence, (N,); None where examples are no sentences
     sides    by task; those of tasks of sequences have a row an element
     alike    sets of tasks whose classes of one name are one class
     kept     inputs and features of all examples, by what they are
@@ -37,7 +36,8 @@ class Pool:
     task: Multi
     backbone: Backbone
     domain: Domain
-    member: np.ndarray
+    sets: tuple[str, ...]
+    lengths: Int[np.ndarray, " N"] | None
     sides: dict[str, Side]
     alike: tuple[frozenset[str], ...]
     warnings: list[str]
@@ -48,10 +48,10 @@ class Pool:
         """The tasks' names."""
         return self.task.names
 
-    @cached_property
-    def lengths(self) -> Int[np.ndarray, " N"] | None:
-        """Words of each sentence; None where examples are no sentences."""
-        return next((s.lengths for s in self.sides.values() if s.lengths is not None), None)
+    def of_set(self, name: str, examples: Examples) -> Examples:
+        """Those of some examples that are of a data set."""
+        assert self.domain.origin is not None
+        return np.asarray(examples[self.domain.origin[examples] == self.sets.index(name)])
 
     def labelled(self, name: str, examples: Examples) -> Rows:
         """The rows of some examples that have a label of a task."""
@@ -90,22 +90,20 @@ class Pool:
     def elements(self, examples: Examples) -> Rows:
         """The words of some sentences among those of all."""
         assert self.lengths is not None
-        ends = np.cumsum(self.lengths)
-        return np.concatenate([np.arange(0), *(np.arange(ends[i] - self.lengths[i], ends[i]) for i in examples)])
+        return np.flatnonzero(np.isin(np.repeat(np.arange(len(self.lengths)), self.lengths), examples))
 
     def of_task(self, values: Any, name: str, examples: Examples) -> Any:
         """What a task's head reads of the features of some examples: its labelled rows, in order."""
         side = self.sides[name]
         if self.domain.kind in SEQUENCES and side.lengths is None and side.truth is None:
             values = mean_of(values, None if self.lengths is None else self.lengths[examples])
-        has = np.isin(side.rows_of(examples), self.labelled(name, examples))
-        return values[np.flatnonzero(has)]
+        return values[np.flatnonzero(side.labels[side.rows_of(examples)] >= 0)]
 
     def folds(self, seed: int, most: int) -> list[Examples]:
         """What each of `most` folds of the labelled training examples holds out, the same for all tasks; classes are
         spread over the folds, those of the first task that an example has a label of."""
         train = self.examples("train")
-        first, offset = np.full(len(self.member), -1), 0
+        first, offset = np.full(len(self.domain), -1), 0
         for name in self.names:
             side = self.sides[name]
             rows = self.labelled(name, train)
@@ -115,15 +113,16 @@ class Pool:
             first[new] = offset + (0 if sequences else side.labels[new])
             offset += 1 if sequences else len(side.columns)
         train = train[first[train] >= 0]
-        order = rng(seed, "folds").permutation(len(train))
-        order = order[np.argsort(first[train][order], kind="stable")]
-        return [np.sort(train[order[i::most]]) for i in range(min(most, len(train)))]
+        return [train[held] for held in folds(first[train], seed, "folds", most)]
 
 
 def mean_of(values: Any, lengths: Int[np.ndarray, " N"] | None) -> Any:
-    """One feature an example: the mean over its words or frames."""
+    """One row an example: the mean over its words or frames; 0 where it has none."""
     flat, counts = (values.flat, values.lengths) if isinstance(values, Frames) else (values, lengths)
     if counts is None:
         return values
-    starts = np.cumsum(counts) - counts
-    return (np.add.reduceat(flat, starts, axis=0) / np.maximum(counts, 1)[:, None]).astype(np.float32)
+    some, starts = counts > 0, np.cumsum(counts) - counts
+    out = np.zeros((len(counts), flat.shape[1]), dtype=flat.dtype)
+    if some.any():
+        out[some] = np.add.reduceat(flat, starts[some], axis=0) / counts[some, None]
+    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from crossgraft.measure.scores import measured
 from crossgraft.model import MODEL, Model
 from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import side_of
-from crossgraft.multitask.opening import opened
+from crossgraft.multitask.opening import bare, opened
 from crossgraft.multitask.pool import mean_of
 from crossgraft.report.several import write as write_report
 from crossgraft.run import Run
@@ -87,7 +87,7 @@ class MultiRun(Run):
             )
         asked = {n: self._asked(n) for n in ([label] if label is not None else self._named(list(known)))}
         domain, labels = opened("scored", what, asked, input=input, split=None)
-        domain = of_kind(_bare(domain), self.model.backbone.kind)
+        domain = of_kind(bare(domain), self.model.backbone.kind)
         if split is not None:
             at = domain.where(split)
             domain, labels = domain.take(at), {n: y[at] for n, y in labels.items()}
@@ -100,7 +100,7 @@ class MultiRun(Run):
 
     def _asked(self, name: str) -> TaskAsked:
         assert isinstance(self.recipe, MultiRecipe)
-        return self.recipe.tasks.get(name, TaskAsked(data=())).model_copy(update={"data": ("scored",)})
+        return self.recipe.asked[name].model_copy(update={"data": ("scored",)})
 
     def _named(self, known: list[str]) -> list[str]:
         """The tasks whose labels have a column of their own."""
@@ -174,16 +174,8 @@ def _task(model: Model) -> Multi:
     return model.task
 
 
-def _bare(domain: Domain) -> Domain:
-    from dataclasses import replace
-
-    return replace(domain, labels=np.full(len(domain), None, dtype=object), more={})
-
-
 def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
     """One task's scores on the labelled examples of a domain."""
-    from dataclasses import replace
-
     assert head.domain is not None
     place = {str(n): i for i, n in enumerate(domain.names)}
     own = labels[[place[str(n)] for n in head.domain.names]]
