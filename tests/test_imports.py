@@ -126,6 +126,7 @@ def heavy_after(statement: str) -> set[str]:
         "import crossgraft.backbones",
         "import crossgraft.measure",
         "import crossgraft.sklearn",
+        "import crossgraft.multitask.run",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:

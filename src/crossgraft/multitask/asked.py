@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from crossgraft.errors import UsageError, nearest
 from crossgraft.recipe import Recipe
-from crossgraft.solve.weighting import WEIGHTINGS
 
 DATA = "@data"  # the label column that is the name of the data set
 
@@ -49,8 +48,11 @@ class MultiRecipe(Recipe):
     @field_validator("weighting")
     @classmethod
     def _known(cls, weighting: str) -> str:
-        if weighting not in WEIGHTINGS:
-            raise ValueError(nearest(weighting, list(WEIGHTINGS)) or f"the weightings are {', '.join(WEIGHTINGS)}")
+        if weighting != "equal":  # which is in every table; the others bring torch with them
+            from crossgraft.solve.weighting import WEIGHTINGS
+
+            if weighting not in WEIGHTINGS:
+                raise ValueError(nearest(weighting, list(WEIGHTINGS)) or f"the weightings are {', '.join(WEIGHTINGS)}")
         return weighting
 
     @property

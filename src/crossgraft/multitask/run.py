@@ -19,7 +19,6 @@ from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import side_of
 from crossgraft.multitask.opening import bare, opened
 from crossgraft.multitask.pool import mean_of
-from crossgraft.report.several import write as write_report
 from crossgraft.run import Run
 from crossgraft.several import Multi
 from crossgraft.side import with_lengths
@@ -111,7 +110,9 @@ class MultiRun(Run):
 
     def report(self) -> Path:
         """(Re)write report.html from the files of the folder."""
-        return write_report(self.folder)
+        from crossgraft.report.several import write
+
+        return write(self.folder)
 
 
 @dataclass(eq=False)
