@@ -111,28 +111,19 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     from crossgraft.multitask.given import given
     from crossgraft.multitask.learning import Steps
     from crossgraft.multitask.steps import all_steps
+    from crossgraft.progress import clock
 
     cells.alone()
     asked = dict(cell["fit"])
     data, options = globals()[asked.pop("case")](asked["seed"])
     seconds: dict[str, float] = {}
 
-    class clock:
-        def __init__(self, step: str) -> None:
-            self.step = step
-
-        def __enter__(self) -> None:
-            self.began = time.perf_counter()
-
-        def __exit__(self, *_: Any) -> None:
-            seconds[self.step] = time.perf_counter() - self.began
-
     recipe = MultiRecipe.of(data=dict.fromkeys(data, "given"), **(options | asked))
     began = time.perf_counter()
     pool = given(recipe, data)
     with tempfile.TemporaryDirectory() as folder:
         steps = Steps(pool, Path(folder), lambda row: None)
-        outcome = all_steps(steps, clock)
+        outcome = all_steps(steps, clock(seconds))
         without = _without_each(steps) if recipe.affinity else {}
     test = pool.examples("test")
     tasks = {}

@@ -33,9 +33,7 @@ def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tu
                 truth = labels[held][:, None] == np.arange(2)
                 return np.log(np.where(truth, p[:, None], 1 - p[:, None]))
 
-            own = SimpleNamespace(log_probabilities=log_probabilities, features=log_probabilities)
-            own.weight, own.bias = np.eye(2), np.zeros(2)
-            return own
+            return SimpleNamespace(features=log_probabilities, logits=lambda x, columns: x)
 
         return cast(Learn, learn)
 

@@ -53,8 +53,7 @@ def outputs(model: Fitted, side: Side, rows: Rows) -> tuple[Any, Losses]:
     """Log-probabilities of rows over the side's columns, and their energies; of sequences no energies, (0,)."""
     if side.lengths is not None or side.truth is not None:
         return model.log_probabilities(side, rows), np.zeros(0)
-    x = model.features(side, rows).astype(np.float64)
-    z = x @ model.weight[:, side.columns] + model.bias[side.columns]
+    z = model.logits(model.features(side, rows), side.columns)
     return log_softmax(z), energy(z)
 
 

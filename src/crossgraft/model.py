@@ -17,7 +17,7 @@ from crossgraft.backbones.given import opened, signature
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.features.frames import Frames
+from crossgraft.features.frames import Frames, each
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
 from crossgraft.measure.unknown import UNKNOWN, energy, stored_threshold
@@ -56,7 +56,7 @@ class Model:
             prepared = features.pixels(domain, self.backbone)
             return adapted(self.backbone, self.weight, self.bias, prepared.values), prepared.failures
         z, failures = self.logits(domain)
-        return z.map(log_softmax) if isinstance(z, Frames) else log_softmax(z), failures
+        return each(log_softmax, z), failures
 
     def logits(self, domain: Domain) -> tuple[Any, list[tuple[int, str]]]:
         """As `log_probabilities`, before the softmax."""
@@ -67,9 +67,7 @@ class Model:
         else:  # layers of this run alone: not worth a place in the shared store
             prepared = features.pixels(domain, self.backbone)
             x = features.embed(self.backbone, prepared.values)
-        if isinstance(x, Frames):
-            return x.map(self._of_features), prepared.failures
-        return self._of_features(x), prepared.failures
+        return each(self._of_features, x), prepared.failures
 
     def _reads(self, domain: Domain) -> None:
         if domain.kind != self.backbone.kind:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 Advance = Callable[[int], None]
@@ -55,3 +56,22 @@ def say(message: str) -> None:
         from rich.text import Text
 
         Console(stderr=True).print(Text(message))
+
+
+def clock(seconds: dict[str, float]) -> Callable[[str], AbstractContextManager[None]]:
+    """Times steps: what runs under `with timed("step"):` has its seconds put into the table.
+
+    >>> table: dict[str, float] = {}
+    >>> with clock(table)("prepare"):
+    ...     pass
+    >>> list(table)
+    ['prepare']
+    """
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds[step] = time.perf_counter() - start
+
+    return timed

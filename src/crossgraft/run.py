@@ -18,7 +18,7 @@ from crossgraft.domains.domain import Domain
 from crossgraft.domains.loose import inputs_of
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError, nearest
-from crossgraft.features.frames import Frames
+from crossgraft.features.frames import each
 from crossgraft.measure.scores import measured
 from crossgraft.measure.unknown import open_scores
 from crossgraft.model import Model
@@ -150,7 +150,7 @@ class Run:
         if above is not None:
             found: dict[str, Any] = finite(open_scores(task, z[good], side.labels[good], above))
             return found | {"skipped": skipped}
-        log_p = z.map(log_softmax) if isinstance(z, Frames) else log_softmax(z)
+        log_p = each(log_softmax, z)
         groups = None if side.domain.groups is None else side.domain.groups[side.examples(good)]
         return {**measured(task, log_p[good], side.targets(good), side.lengths, groups), "skipped": skipped}
 

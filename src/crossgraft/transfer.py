@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from crossgraft.errors import CrossgraftError
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
 from crossgraft.prepare import Job, prepare
-from crossgraft.progress import say
+from crossgraft.progress import clock, say
 from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
 from crossgraft.side import Side
@@ -165,12 +165,12 @@ class Steps:
         )  # fmt: skip
 
 
-def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]]) -> Outcome:
+def four_steps(steps: Steps, timed: Callable[[str], AbstractContextManager[None]]) -> Outcome:
     """All of it: the steps, the baselines beside them, and the guard."""
     job = steps.job
     models: dict[str, Fitted] = {}
     evidence: dict[str, HeldOut] = {}
-    with clock("1 initialise"):
+    with timed("1 initialise"):
         f_s = steps.initialise()
     if job.covered:
         models["source_only"] = f_s
@@ -178,7 +178,7 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
     asked = job.recipe.schedule if job.method == "target_only" else "auto"
     schedule: str = "from_nothing" if not job.backbone.pretrained else "frozen" if asked == "auto" else asked
     if job.method in ("joint", "finetune") and len(job.rows):
-        with clock("2-4 graft, target, joint"):
+        with timed("2-4 graft, target, joint"):
             by: Callable[[str], Learn] = lambda s: lambda rows, use: steps.transfer(f_s, rows, s, use, job.source)  # noqa: E731
             schedule, tried = schedule_for(job, by)
             models["transfer"] = by(schedule)(job.rows, "transfer")
@@ -188,13 +188,13 @@ def four_steps(steps: Steps, clock: Callable[[str], AbstractContextManager[None]
                 evidence["transfer"] = tried
     blind = (adapts := method_of(job) is not None) and (not len(job.rows) or job.selection.startswith("label_free"))
     if adapts:
-        with clock("2-4 adapt"):
+        with timed("2-4 adapt"):
             learn: Learn = lambda rows, use: adapt(job, f_s, rows, use, steps.folder, steps.log)  # noqa: E731
             models["transfer"] = learn(job.rows, "transfer")
             if job.recipe.guard and not blind:
                 evidence["transfer"] = held_out(job, learn, "transfer", models["transfer"])
     if (job.method == "target_only" or (job.recipe.baselines and job.method != "source_only")) and len(job.rows):
-        with clock("target only"):
+        with timed("target only"):
             alone: Learn = lambda rows, use: steps.target_only(rows, schedule, use)  # noqa: E731
             models["target_only"] = alone(job.rows, "target_only")
             if job.recipe.guard and job.method != "target_only":
@@ -230,18 +230,12 @@ def fit(
     if resume and (folder / RESULT).exists():
         return run
     seconds: dict[str, float] = {}
-
-    @contextmanager
-    def clock(step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds[step] = time.perf_counter() - start
-
+    timed = clock(seconds)
     say(f"run {folder}: reading the domains")
-    with clock("prepare"):
+    with timed("prepare"):
         job = prepare(asked, what, sources, layers)
     steps = Steps(job, folder / "checkpoints", run.log)
-    outcome = four_steps(steps, clock)
+    outcome = four_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
     said = f"crossgraft fit {folder / 'recipe.toml'}"
     record(run, job, outcome.models, outcome.evidence, outcome.verdict, outcome.schedule, seconds, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -53,3 +54,8 @@ class Frames:
         out = np.zeros((len(self), int(self.lengths.max(initial=1)), self.flat.shape[1]), dtype=self.flat.dtype)
         out[np.arange(out.shape[1]) < self.lengths[:, None]] = self.flat
         return out
+
+
+def each(function: Callable[[np.ndarray], np.ndarray], values: Any) -> Any:
+    """What a function of rows gives for an array, or for `Frames`."""
+    return values.map(function) if isinstance(values, Frames) else function(values)

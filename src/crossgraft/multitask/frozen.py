@@ -16,6 +16,7 @@ from jaxtyping import Float
 from crossgraft.choose import HeldOut
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Examples, Pool
+from crossgraft.objective.algebra import Objective
 from crossgraft.several import Multi
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
@@ -65,8 +66,10 @@ def frozen(
             weight[:, columns], bias[columns] = w, b
             if len(own) > 1:
                 lams[name] = at[name][0]
-    formula = "each task: ce(task)" + (" + lambda*ce(others)" if lams else "")
-    return Solved(Joined(task, pool.backbone, weight, bias, "frozen", formula, lams, {}, chosen), evidence)
+    lam = "" if not lams else f"{next(iter(lams.values())):g}*" if len(set(lams.values())) == 1 else "lambda*"
+    formula = "each task: ce(task)" + (f" + {lam}ce(others)" if lams else "")
+    fitted = Fitted(pool.backbone, weight, bias, Objective(), "frozen")
+    return Solved(Joined(task, fitted, formula, lams, {}, chosen), evidence)
 
 
 Head = tuple[Float[np.ndarray, "D k"], Float[np.ndarray, " k"]]

@@ -18,7 +18,7 @@ from crossgraft.objective.algebra import Objective, ce
 from crossgraft.several import Multi
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part, solve
-from crossgraft.solve.fitted import solve_frozen
+from crossgraft.solve.fitted import Fitted, solve_frozen
 from crossgraft.solve.path import scaling
 from crossgraft.transcripts import Transcribe
 
@@ -75,7 +75,7 @@ def moving(
         log=lambda row: None if "/" in use else log({"model": use} | row),
     )  # fmt: skip
     weights = {} if found.weights is None else dict(zip(names, found.weights.tolist(), strict=True))
-    return Joined(task, *found.head, schedule, str(objective), {}, weights)
+    return Joined(task, Fitted(*found.head, objective, schedule), str(objective), {}, weights)
 
 
 def _rows(side: Side, examples: Examples) -> Any:

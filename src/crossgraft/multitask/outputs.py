@@ -6,20 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
-from crossgraft.backbones.backbone import Backbone
 from crossgraft.choose import HeldOut, of
-from crossgraft.features.frames import Frames
 from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.several import Multi
-from crossgraft.tasks import log_softmax
+from crossgraft.solve.fitted import Fitted
 
 
 @dataclass(eq=False)
 class Joined:
-    """logits of a task = features @ weight + bias in its columns; weight (D, U), bias (U,).
+    """A trunk and one head whose columns are the tasks'.
 
     lams     lambda of the other tasks' cross-entropies in a task's own head, where heads alone were solved
     weights  of the tasks' gradients at the last step, where a weighting chose them
@@ -27,10 +22,7 @@ class Joined:
     """
 
     task: Multi
-    backbone: Backbone
-    weight: Float[np.ndarray, "D U"]
-    bias: Float[np.ndarray, " U"]
-    schedule: str
+    fitted: Fitted
     formula: str
     lams: Mapping[str, float]
     weights: Mapping[str, float]
@@ -38,20 +30,11 @@ class Joined:
 
     def log_probabilities(self, pool: Pool, examples: Examples, names: Sequence[str] | None = None) -> dict[str, Any]:
         """log p of each task's labelled rows of some examples, (n, k), of transcripts `Frames`: one pass for all."""
-        values = pool.features(self.backbone, examples)
+        values = pool.features(self.fitted.backbone, examples)
         return {
-            name: self.head(name, pool.of_task(values, name, examples))
+            name: self.fitted.of_features(pool.of_task(values, name, examples), self.task.columns_of(name))
             for name in (self.task.names if names is None else names)
         }
-
-    def head(self, name: str, x: Any) -> Any:
-        """log p of one task from what its head reads."""
-        columns = self.task.columns_of(name)
-        if isinstance(x, Frames):
-            return x.map(
-                lambda flat: log_softmax(flat.astype(np.float64) @ self.weight[:, columns] + self.bias[columns])
-            )
-        return log_softmax(x.astype(np.float64) @ self.weight[:, columns] + self.bias[columns])
 
     def judged(self, pool: Pool, examples: Examples, names: Sequence[str] | None = None) -> dict[str, HeldOut]:
         """What it says of examples that it has not learned from, by task."""

@@ -13,6 +13,7 @@ from crossgraft.measure.scores import measured
 from crossgraft.model import Model
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Pool
+from crossgraft.multitask.run import ALONE, MultiRun
 from crossgraft.record import PACKAGES, installed, once
 from crossgraft.run import PREDICTIONS
 from crossgraft.several import Multi, stated
@@ -21,10 +22,7 @@ from crossgraft.transcripts import Transcribe
 
 if TYPE_CHECKING:
     from crossgraft.multitask.learning import Steps
-    from crossgraft.multitask.run import MultiRun
     from crossgraft.multitask.steps import Outcome
-
-ALONE = "alone"  # folder of the models of tasks that are better by themselves
 
 
 def record(run: MultiRun, steps: Steps, outcome: Outcome, seconds: Mapping[str, float]) -> None:
@@ -93,10 +91,12 @@ def _save(run: MultiRun, pool: Pool, outcome: Outcome) -> None:
     kept = {n: outcome.kept[n].model for n in pool.names}
     together = [n for n in outcome.together if kept[n] == "joint"]
     apart = [n for n in pool.names if n not in together]
-    if outcome.joint.schedule == "frozen":
+    if outcome.joint.fitted.schedule == "frozen":
         each = [outcome.joint if n in together else outcome.alone[n] for n in pool.names]
         head = [
-            (m.weight[:, c], m.bias[c]) for n, m in zip(pool.names, each, strict=True) for c in [m.task.columns_of(n)]
+            (m.fitted.weight[:, c], m.fitted.bias[c])
+            for n, m in zip(pool.names, each, strict=True)
+            for c in [m.task.columns_of(n)]
         ]
         task = Multi.of_tasks(dict(pool.task.parts))
         weight, bias = np.concatenate([w for w, _ in head], axis=1), np.concatenate([b for _, b in head])
@@ -118,7 +118,8 @@ def _part(model: Joined, names: list[str]) -> Model:
         tuple((n, model.task.part(n)) for n in names),
         tuple(tuple(place[int(c)] for c in model.task.columns_of(n)) for n in names),
     )
-    return Model(task, model.backbone, model.weight[:, columns], model.bias[columns])
+    own = model.fitted
+    return Model(task, own.backbone, own.weight[:, columns], own.bias[columns])
 
 
 def _scores(pool: Pool, name: str, log_p: Any) -> dict[str, Any]:

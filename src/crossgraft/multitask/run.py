@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossgraft import features
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.domains.loose import inputs_of
 from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.features.frames import each
 from crossgraft.measure.scores import measured
 from crossgraft.model import MODEL, Model
 from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
@@ -24,7 +25,7 @@ from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, log_softmax
 
-ALONE = "alone"
+ALONE = "alone"  # folder of the models of tasks that are better by themselves
 
 
 class MultiRun(Run):
@@ -36,7 +37,7 @@ class MultiRun(Run):
 
     schema = MultiRecipe
 
-    @property
+    @cached_property
     def models(self) -> list[Model]:
         """The model of the tasks that are kept together, and those of tasks that are better alone."""
         folders = sorted((self.folder / ALONE).glob(f"*/{MODEL}"), key=lambda f: int(f.parent.name))
@@ -133,23 +134,15 @@ def heads(model: Model, domain: Domain) -> dict[str, Head]:
     lengths = None
     if domain.kind == "sentence":
         domain, lengths = with_lengths(domain)
-    if model.backbone.portable:
-        prepared = features.features(domain, model.backbone)
-        x = prepared.values
-    else:
-        prepared = features.pixels(domain, model.backbone)
-        x = features.embed(model.backbone, prepared.values)
+    z, failures = model.logits(domain)
     task, made = _task(model), {}
     for name, part in task.parts:
         columns = task.columns_of(name)
-        own = mean_of(x, lengths) if domain.kind in SEQUENCES and type(part) is Classify else x
+        said = each(partial(np.take, indices=columns, axis=1), z)
+        if domain.kind in SEQUENCES and type(part) is Classify:
+            said = mean_of(said, lengths)  # of logits: those of the mean of the features
         w, b = model.weight[:, columns], model.bias[columns]
-
-        def logits(flat: np.ndarray, w: np.ndarray = w, b: np.ndarray = b) -> np.ndarray:
-            return np.asarray(flat.astype(np.float64) @ w + b)
-
-        said = own.map(logits) if hasattr(own, "map") else logits(own)
-        made[name] = Head(part, model.backbone, w, b, said=said, failures=prepared.failures, domain=domain)
+        made[name] = Head(part, model.backbone, w, b, said=said, failures=failures, domain=domain)
     return made
 
 
@@ -187,6 +180,4 @@ def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
     if not len(rows):
         return {"n": 0}
     groups = None if head.domain.groups is None else head.domain.groups[side.examples(rows)]
-    z = head.said[rows]
-    log_p = z.map(log_softmax) if hasattr(z, "map") else log_softmax(z)
-    return measured(head.task, log_p, side.targets(rows), side.words(rows), groups)
+    return measured(head.task, each(log_softmax, head.said[rows]), side.targets(rows), side.words(rows), groups)

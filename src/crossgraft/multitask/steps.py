@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +22,7 @@ from crossgraft.multitask.learning import Names, Steps
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.record import record
 from crossgraft.multitask.run import MultiRun
-from crossgraft.progress import say
+from crossgraft.progress import clock, say
 from crossgraft.run import RESULT, free_folder
 
 
@@ -40,13 +39,13 @@ class Outcome:
     groups: list[list[str]]
 
 
-def all_steps(steps: Steps, clock: Callable[[str], Any]) -> Outcome:
+def all_steps(steps: Steps, timed: Callable[[str], Any]) -> Outcome:
     """Alone, together, the guard of the main task, the affinity matrix, and what is kept."""
     pool, recipe = steps.pool, steps.pool.recipe
     together, dropped = pool.names, {}
-    with clock("joint"):
+    with timed("joint"):
         steps.learn(together)
-    with clock("alone"):
+    with timed("alone"):
         alone = {n: steps.learn((n,)) for n in pool.names} if recipe.baselines or recipe.guard else {}
     kept = {n: Kept("joint", "It is what was asked for; nothing was compared.") for n in pool.names}
     pairs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
@@ -59,7 +58,7 @@ def all_steps(steps: Steps, clock: Callable[[str], Any]) -> Outcome:
         return np.asarray(steps.held_out(names)[name].losses)
 
     if recipe.guard:
-        with clock("guard"):
+        with timed("guard"):
             main = recipe.main
             if main is not None and harmed(loss(together, main), loss((main,), main), MAIN):
                 dropped = {
@@ -78,7 +77,7 @@ def all_steps(steps: Steps, clock: Callable[[str], Any]) -> Outcome:
                     kept[n] = kept_for(loss(together, n), loss((n,), n), MAIN if n == main else BEYOND)
     found: list[Affinity] = []
     if recipe.affinity:
-        with clock("affinity"):
+        with timed("affinity"):
             for a, b in combinations(pool.names, 2):
                 if steps.schedule != "frozen" or b in pool.beside(a):
                     pairs[a, b] = pair(a, b)
@@ -123,18 +122,12 @@ def multi(
     if resume and (folder / RESULT).exists():
         return MultiRun.open(folder)
     seconds: dict[str, float] = {}
-
-    @contextmanager
-    def clock(step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds[step] = time.perf_counter() - start
-
+    timed = clock(seconds)
     say(f"run {folder}: reading the data sets")
-    with clock("prepare"):
+    with timed("prepare"):
         pool = given(asked, dict(asked.data) if data is None else {str(n): what for n, what in data.items()})
     steps = Steps(pool, folder / "checkpoints", run.log)
-    outcome = all_steps(steps, clock)
+    outcome = all_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
     record(run, steps, outcome, seconds)
     run.report()

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
-from crossgraft.features.frames import Frames
+from crossgraft.features.frames import Frames, each
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.seeds import rng
 from crossgraft.side import Side
@@ -52,10 +52,7 @@ class Fitted:
 
     def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
         """log p(y|x) over the classes of a domain, for some of its rows, (n, k); of utterances `Frames` of it."""
-        x = self.features(side, rows)
-        if isinstance(x, Frames):
-            return x.map(lambda flat: self.of_features(flat, side.columns))
-        return self.of_features(x, side.columns)
+        return self.of_features(self.features(side, rows), side.columns)
 
     def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
         """What the head reads of some rows of a domain."""
@@ -64,9 +61,13 @@ class Fitted:
         at = slice(None) if rows is None else side.examples(rows)
         return features.embed(self.backbone, side.pixels(self.backbone)[at])
 
-    def of_features(self, x: Float[np.ndarray, "n D"], columns: Int[np.ndarray, " k"]) -> Float[np.ndarray, "n k"]:
+    def of_features(self, x: Any, columns: Int[np.ndarray, " k"]) -> Any:
         """log p(y|x) over these columns, from what the head reads."""
-        return log_softmax(x.astype(np.float64) @ self.weight[:, columns] + self.bias[columns])
+        return each(log_softmax, self.logits(x, columns))
+
+    def logits(self, x: Any, columns: Int[np.ndarray, " k"]) -> Any:
+        """The same before the softmax."""
+        return each(lambda flat: flat.astype(np.float64) @ self.weight[:, columns] + self.bias[columns], x)
 
 
 def nothing(backbone: Backbone, n_columns: int) -> Fitted:

@@ -106,8 +106,7 @@ class Net(nn.Module):
     @property
     def weighting(self) -> Weighting | None:
         """How the gradients of several tasks are weighed; None for a plain sum."""
-        found = dict(self.heads.items()).get("weighting")
-        return found if isinstance(found, Weighting) else None
+        return next((head for head in self.heads.values() if isinstance(head, Weighting)), None)
 
     def given(self, progress: float) -> dict[str, Any]:
         """What terms take by name."""
