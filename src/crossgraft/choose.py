@@ -16,7 +16,7 @@ from crossgraft.prepare import Job
 from crossgraft.progress import say
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted
-from crossgraft.solve.path import Path
+from crossgraft.solve.path import Path, gathered
 from crossgraft.solve.pick import pick, worse_by
 from crossgraft.tasks import log_softmax
 
@@ -114,20 +114,23 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     return of(log_p, job.target, job.rows, energies if plain else None)
 
 
-def nested(path: Path) -> Losses:
-    """Leave-one-out losses, each at the lambda and ridge that the other rows choose.
+def nested(*paths: Path) -> Losses:
+    """Leave-one-out losses, each at the lambda and ridge that all other rows choose; of several paths the rows one path
+    after the other.
 
     The loss at the point that all rows choose is that of the luckiest of many: with ten labels it may be a third of
     the truth (Varma and Simon, BMC Bioinformatics 7:91, 2006). With the only label of a class left out, the source
     alone speaks for that class: the loss is that of the largest lambda, at the ridge of least loss of the other rows.
     """
-    n = path.losses.shape[2]
+    losses, uniform, every = gathered(paths)
+    lams, ridges = paths[0].lams, paths[0].ridges
+    n = losses.shape[2]
     out = np.empty(n)
     for row in range(n):
-        others, alone = np.delete(path.losses, row, axis=2), np.delete(path.alone, row)
-        rule, lam = ("min", path.lams.max()) if path.alone[row] else ("even", None)
-        i, j = pick(others, path.uniform, path.lams, path.ridges, rule, lam, None, alone) if n > 1 else (0, 0)
-        out[row] = path.losses[i, j, row]
+        others, alone = np.delete(losses, row, axis=2), np.delete(every, row)
+        rule, lam = ("min", lams.max()) if every[row] else ("even", None)
+        i, j = pick(others, uniform, lams, ridges, rule, lam, None, alone) if n > 1 else (0, 0)
+        out[row] = losses[i, j, row]
     return out
 
 

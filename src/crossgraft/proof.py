@@ -43,10 +43,11 @@ LogP = Float[np.ndarray, "n k"]
 
 
 def proof(
-    job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut], kept: str, log_p: Mapping[str, Any]
+    job: Job, models: Mapping[str, Fitted], held: HeldOut | None, kept: str, log_p: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Measured when every choice has been made: test labels are read here and choose nothing.
 
+    held   of the kept model, `with_outputs`
     log_p  of each model on the labelled test rows, (n, k)
 
     A part that cannot be measured is None, or says why in "why".
@@ -61,7 +62,7 @@ def proof(
     return {
         "gap": _gap(job, models),
         "paired": _paired(tested, labels, kept) if tested else [],
-        "calibration": _calibration(job, models[kept], evidence.get(kept), tested.get(kept), labels),
+        "calibration": _calibration(job, models[kept], held, tested.get(kept), labels),
         "labels_saved": _labels_saved(job, tested[kept], kept) if tested and job.recipe.baselines else None,
     }
 
@@ -113,8 +114,6 @@ def _calibration(
     side = job.target
     rows = judged_on(job)
     z = None if held is None else held.log_probabilities
-    if z is None and model.point is not None and model.schedule == "frozen":
-        z = by_folds(job, model).log_probabilities
     if log_p is None:
         return None
     if z is None or len(z) != len(rows) or not len(rows):
@@ -163,8 +162,12 @@ def _shifted(
     return {"frequencies": q, "n": len(free), "after": measured(log_softmax(after))}
 
 
-def by_folds(job: Job, model: Fitted) -> HeldOut:
-    """Held-out evidence of a convex head at its own lambda and ridge."""
+def with_outputs(job: Job, model: Fitted, held: HeldOut | None) -> HeldOut | None:
+    """The held-out evidence of a model with its outputs: where leave-one-out gave losses alone, from folds at the
+    lambda and ridge that the convex head has."""
+    told = held is not None and held.log_probabilities is not None
+    if told or model.point is None or model.schedule != "frozen":
+        return held
     source = job.source if model.lam else None
 
     def refit(rows: Rows, use: str) -> Fitted:

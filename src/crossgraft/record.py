@@ -17,7 +17,7 @@ from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
 from crossgraft.model import Model
 from crossgraft.prepare import Job
-from crossgraft.proof import proof
+from crossgraft.proof import proof, with_outputs
 from crossgraft.rejection import rejection
 from crossgraft.run import MEASURES, PREDICTIONS, Run
 from crossgraft.seeds import rng
@@ -64,13 +64,14 @@ def record(
         return measured(task, log_p[name], targets, words, groups) if len(test) else {"n": 0}
 
     columns = job.target.columns
-    unknown = rejection(job, models, evidence, verdict.kept)
+    began = time.perf_counter()
+    held = with_outputs(job, kept, evidence.get(verdict.kept))
+    unknown = rejection(job, kept, held, verdict.kept)
     Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns], unknown).save(run.folder)
     if len(test):
         _predictions(run, job, task, test, log_p[verdict.kept], kept)
     train_model = models.get("transfer", kept)
-    began = time.perf_counter()
-    proven = proof(job, models, evidence, verdict.kept, log_p) | {"sources": job.sources, "unknown": unknown}
+    proven = proof(job, models, held, verdict.kept, log_p) | {"sources": job.sources, "unknown": unknown}
     seconds = {**seconds, "proof": time.perf_counter() - began}
     result = {
         "run": str(run.folder),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ from crossgraft.choose import HeldOut, Rows, outputs
 from crossgraft.measure.scores import wilson
 from crossgraft.measure.unknown import REJECTED, threshold
 from crossgraft.prepare import Job
-from crossgraft.proof import by_folds
 from crossgraft.seeds import rng
 from crossgraft.solve.convex import Part
 from crossgraft.solve.fitted import Fitted, frozen_features
@@ -25,19 +23,18 @@ TARGET, SOURCE, LEARNED = "held-out labels of the target", "held-out labels of t
 MANY = 2 * REJECTED  # share of the target's unlabelled examples above the threshold that is worth a warning
 
 
-def rejection(
-    job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut], kept: str
-) -> dict[str, Any] | None:
+def rejection(job: Job, model: Fitted, held: HeldOut | None, kept: str) -> dict[str, Any] | None:
     """The threshold of the kept model, whose labels it is by, and the share of unlabelled target examples above it.
 
-    By labels of the target where there are any that the model has not learned from: those of the evidence, or of folds
-    of a convex head. Otherwise by the source's, whose scores are those of another domain: more than the share that was
-    asked for may be rejected then. None for tags and transcripts, and where nothing is known.
+    held  of the kept model, `proof.with_outputs`
+
+    By labels of the target where there are any that the model has not learned from. Otherwise by the source's, whose
+    scores are those of another domain: more than the share that was asked for may be rejected then. None for tags and
+    transcripts, and where nothing is known.
     """
     if job.target.lengths is not None or job.target.truth is not None:
         return None
-    model, of = models[kept], TARGET
-    scores = _of_target(job, model, evidence.get(kept), kept)
+    of, scores = TARGET, _of_target(job, model, held, kept)
     if scores is None and job.source is not None:
         scores, of = _of_source(job, model)
     if scores is None or not len(scores):
@@ -66,7 +63,7 @@ def _of_target(job: Job, model: Fitted, held: HeldOut | None, kept: str) -> Floa
         return None
     if kept == "source_only":
         return outputs(model, job.target, job.rows)[1]
-    return by_folds(job, model).energies if model.point is not None and model.schedule == "frozen" else None
+    return None
 
 
 def _of_source(job: Job, model: Fitted) -> tuple[Float[np.ndarray, " n"], str]:

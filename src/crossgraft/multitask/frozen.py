@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from crossgraft.choose import HeldOut
+from crossgraft.choose import HeldOut, nested
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.objective.algebra import Objective
@@ -22,7 +22,7 @@ from crossgraft.side import Side
 from crossgraft.solve.convex import Part
 from crossgraft.solve.fitted import Fitted, solve_frozen
 from crossgraft.solve.joint import PATH_ROWS, drawn
-from crossgraft.solve.path import Path, path, scaling
+from crossgraft.solve.path import Path, gathered, path, scaling
 from crossgraft.solve.pick import pick
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
@@ -105,7 +105,8 @@ def _classes(
         columns = parts[n].columns
         heads[n] = (head.weight[:, columns], head.bias[columns])
         at[n] = (lam, ridge)
-    return heads, nested(paths), at
+    ends = np.cumsum([p.losses.shape[2] for p in paths.values()])
+    return heads, dict(zip(paths, np.split(nested(*paths.values()), ends[:-1]), strict=True)), at
 
 
 def _others(pool: Pool, parts: Mapping[str, Part], name: str) -> Part | None:
@@ -125,35 +126,14 @@ def _settled(paths: Sequence[Path]) -> tuple[int, int]:
     """The point that all tasks' labels choose together, exact in each task."""
     before = (-1, -1)
     for _ in range(SETTLED):
-        at = _together(paths)
+        losses, uniform, alone = gathered(paths)
+        at = pick(losses, uniform, paths[0].lams, paths[0].ridges, "even", None, None, alone)
         if at == before:
             break
         before = at
         for one in paths:
-            one.choose("min", float(one.lams[at[0]]), float(one.ridges[at[1]]))
+            one.settle(float(one.lams[at[0]]), float(one.ridges[at[1]]))
     return before
-
-
-def _together(paths: Sequence[Path], without: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Place of the chosen lambda and ridge; `without` a row of a path."""
-    rows = [np.arange(p.losses.shape[2]) for p in paths]
-    if without is not None:
-        rows[without[0]] = np.delete(rows[without[0]], without[1])
-    losses = np.concatenate([p.losses[:, :, r] for p, r in zip(paths, rows, strict=True)], axis=2)
-    alone = np.concatenate([p.alone[r] for p, r in zip(paths, rows, strict=True)])
-    uniform = np.mean([p.uniform for p in paths], axis=0)
-    return pick(losses, uniform, paths[0].lams, paths[0].ridges, "even", None, None, alone)
-
-
-def nested(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """Leave-one-out losses of each task, each at the point that all other labels choose."""
-    found = {}
-    for k, (name, one) in enumerate(paths.items()):
-        n = one.losses.shape[2]
-        several = n > 1 or len(paths) > 1
-        at = [_together(list(paths.values()), (k, row)) if several else (0, 0) for row in range(n)]
-        found[name] = np.array([one.losses[i, j, row] for row, (i, j) in enumerate(at)])
-    return found
 
 
 def _sequences(

@@ -111,9 +111,20 @@ class Path:
         head = self._grid.head(i, j)
         return Point(float(self.lams[i]), float(self.ridges[j]), float(losses.mean()), se, losses, head)
 
+    def settle(self, lam: float, ridge: float) -> None:
+        """Make the losses at a point exact, and correct its neighbours."""
+        with threads_for(self.work):
+            self._grid.settle("min", lam, ridge)
+
     def head(self, lam: float, ridge: float) -> Head:
         """The head of the point nearest to lam and ridge, solved from all rows."""
         return self._grid.head(int(np.abs(self.lams - lam).argmin()), int(np.abs(np.log(self.ridges / ridge)).argmin()))
+
+
+def gathered(paths: Sequence[Path]) -> tuple[Array, Array, Array]:
+    """Losses (L, R, n), `uniform` and `alone` of the rows of all paths, which have the same lambdas and ridges."""
+    losses = np.concatenate([p.losses for p in paths], axis=2)
+    return losses, np.mean([p.uniform for p in paths], axis=0), np.concatenate([p.alone for p in paths])
 
 
 def path(
