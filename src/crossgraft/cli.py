@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from crossgraft import cli_evidence, cli_labels, cli_multi, cli_predict, cli_share
-from crossgraft.cli_options import Column, Input, Json, RunFolder, Seed, Weights
+from crossgraft.cli_options import Column, Input, Json, Out, RecipeFile, Resume, RunFolder, Seed, Weights, given
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
@@ -30,7 +30,7 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 def quickstart(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
+    resume: Resume = False,
     json_: Json = False,
 ) -> None:
     """The four steps on digits that packages ship: MNIST to another scanner and other writers, two labels a class."""
@@ -42,9 +42,7 @@ def quickstart(
 
 @app.command()
 def fit(
-    recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE.toml]", help="Options from a file; flags take precedence.")
-    ] = None,
+    recipe: RecipeFile = None,
     target: Annotated[
         str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
     ] = None,
@@ -92,14 +90,12 @@ def fit(
     input_: Input = None,
     label: Column = None,
     split: Column = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default the next free one in runs/.")] = None,
-    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
+    out: Out = None,
+    resume: Resume = False,
     json_: Json = False,
 ) -> None:
     """Train a model that is good on the target, with the proof beside it."""
-    given = dict(locals())
-    del given["recipe"], given["json_"], given["input_"], given["out"], given["resume"]
-    options: dict[str, Any] = {k: v for k, v in given.items() if v is not None} | ({"input": input_} if input_ else {})
+    options = given(locals())
     for name in ("lam", "ridge"):
         if name in options and options[name] not in ("auto", "search"):
             options[name] = _number(name, options[name])

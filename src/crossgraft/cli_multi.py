@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crossgraft.cli_options import Column, Input, Json, Weights
+from crossgraft.cli_options import Column, Input, Json, Out, RecipeFile, Resume, Weights, given
 from crossgraft.errors import UsageError
-from crossgraft.printed import answer, scores
+from crossgraft.printed import answer, several
 
 
 def multi(
-    recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE.toml]", help="Options from a file; flags take precedence.")
-    ] = None,
+    recipe: RecipeFile = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="[NAME=]PATH", help="A data set; may be repeated, with names.")
     ] = None,
@@ -52,21 +49,18 @@ def multi(
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places.")] = None,
     input_: Input = None,
     split: Column = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default the next free one in runs/.")] = None,
-    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
+    out: Out = None,
+    resume: Resume = False,
     json_: Json = False,
 ) -> None:
     """Several tasks on shared layers, each with a head: alone, together, and which is better."""
-    given = dict(locals())
-    for name in ("recipe", "data", "task", "kind", "weight", "input_", "out", "resume", "json_"):
-        del given[name]
-    options: dict[str, Any] = {k: v for k, v in given.items() if v is not None} | ({"input": input_} if input_ else {})
+    options = given(locals(), "data", "task", "kind", "weight")
     from crossgraft.multitask.steps import multi as run_multi
 
     run = run_multi(
         sets_of(data) if data else None, _tasks(task, kind, weight), recipe=recipe, out=out, resume=resume, **options
     )
-    answer(run.result, json_, said)
+    answer(run.result, json_, several)
 
 
 def sets_of(data: list[str]) -> dict[str, str]:
@@ -103,24 +97,3 @@ def _tasks(
                 raise UsageError(f"--{option} {text!r} names no task", f"write TASK=VALUE; the tasks are {known}")
             found[name][option] = value
     return found or None
-
-
-def said(result: dict[str, Any]) -> Iterable[str]:
-    """What a run of several tasks has to say."""
-    for name, own in result["tasks"].items():
-        yield f"{name}: kept {own['kept']['model']}. {own['kept']['why']}"
-        for title in ("joint", "alone"):
-            if own[title] is not None:
-                yield "  " + scores(title, own[title])
-    for name, why in result["dropped"].items():
-        yield f"left out: {name}, {why}"
-    for row in result["affinity"]:
-        span = f"{row['value']:+.3f} nats [{row['low']:+.3f}, {row['high']:+.3f}]"
-        yield f"{row['of']} to {row['on']}: {span}"
-    if result["grouping"]:
-        yield "suggested groups: " + "; ".join(" + ".join(own) for own in result["grouping"])
-    formula = result["objective"]["formula"]
-    yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
-    for warning in result["warnings"]:
-        yield f"note: {warning}"
-    yield f"run: {result['run']}   report: {result['run']}/report.html   {sum(result['seconds'].values()):.1f} s"

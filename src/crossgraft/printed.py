@@ -83,6 +83,28 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
         said = f"unknown: above a score of {unknown['threshold']:.3f}, by {unknown['n']:,} {unknown['of']}"
         free = unknown["unlabelled"]
         yield said + ("" if free is None else f"; {100 * free['value']:.1f} % of {free['n']:,} unlabelled ones are")
+    yield from _closing(result)
+
+
+def several(result: dict[str, Any]) -> Iterable[str]:
+    """What a run of several tasks has to say."""
+    for name, own in result["tasks"].items():
+        yield f"{name}: kept {own['kept']['model']}. {own['kept']['why']}"
+        for title in ("joint", "alone"):
+            if own[title] is not None:
+                yield "  " + scores(title, own[title])
+    for name, why in result["dropped"].items():
+        yield f"left out: {name}, {why}"
+    for row in result["affinity"]:
+        span = f"{row['value']:+.3f} nats [{row['low']:+.3f}, {row['high']:+.3f}]"
+        yield f"{row['of']} to {row['on']}: {span}"
+    if result["grouping"]:
+        yield "suggested groups: " + "; ".join(" + ".join(own) for own in result["grouping"])
+    yield from _closing(result)
+
+
+def _closing(result: dict[str, Any]) -> Iterable[str]:
+    """What was minimised, what was left out, what is worth knowing, and where it all is."""
     formula = result["objective"]["formula"]
     yield f"objective: {formula}   schedule: {result['schedule']}   selection: {result['selection']}"
     if result["skipped"]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from crossgraft.tasks import is_tag
 SUFFIXES = (".txt", ".text", ".tsv", ".conll", ".conll03", ".iob", ".iob1", ".iob2", ".bio", ".bioes", ".ner", ".tags")
 JSON = (".jsonl", ".ndjson", ".json")
 DOCUMENT = "-DOCSTART-"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LOOKED_AT = 30  # lines that tell tagged words from texts
 HEAD = 1 << 16
 SPANS, WORDS, TAGS = ("spans", "entities"), ("tokens", "words"), ("tags", "ner_tags", "labels")
@@ -41,13 +43,17 @@ class Sentences:
     splits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
-    more: list[dict[str, Any]] = field(default_factory=list)
+    wanted: Sequence[str] = ()
+    more: list[list[Any]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
 
     def add(
-        self, words: list[str], tags: list[str] | None, name: str, split: str, row: dict[str, Any] | None = None
+        self, words: list[str], tags: list[str] | None, name: str, split: str, row: Mapping[str, Any] = NOTHING
     ) -> None:
-        """One sentence, and the JSON that it came from."""
-        self.more.append(row or {})
+        """One sentence, and what is wanted of the JSON that it came from."""
+        if self.wanted:
+            self.more.append([row.get(key) for key in self.wanted])
+            self.keys.update(row)
         self.words.append(words)
         self.tags.append(tags)
         self.names.append(name)
@@ -83,7 +89,7 @@ def tagged_domain(path: Path, name: str, labels: Sequence[str] = ()) -> Domain:
 
     labels  the tags and other keys of JSON lines, for `Domain.more`
     """
-    found = Sentences()
+    found = Sentences(wanted=labels)
     if path.is_dir():
         for file in children(path)[1]:
             if file.suffix.lower() in SUFFIXES + JSON and holds_tags(file):
@@ -98,17 +104,14 @@ def tagged_domain(path: Path, name: str, labels: Sequence[str] = ()) -> Domain:
         found.words, found.tags, name, names=found.names, split=found.splits,
         skipped=found.skipped, notes=tuple(found.notes),
     )  # fmt: skip
-    return replace(domain, more={c: _column(c, domain, found, path) for c in labels})
-
-
-def _column(name: str, domain: Domain, found: Sentences, path: Path) -> np.ndarray:
-    """The tags, or what JSON lines hold under a key."""
-    if name in (*SPANS, *TAGS):
-        return domain.labels
-    if not any(name in row for row in found.more):
-        keys = sorted({k for row in found.more for k in row})
-        raise CrossgraftError(f"{path} has no label {name!r}", f"its JSON lines hold {', '.join(keys) or 'none'}")
-    return tidy([row.get(name) for row in found.more], len(domain))[0]
+    more: dict[str, np.ndarray] = {}
+    for i, key in enumerate(labels):
+        if key not in (*SPANS, *TAGS) and key not in found.keys:
+            held = ", ".join(sorted(found.keys)) or "none"
+            raise CrossgraftError(f"{path} has no label {key!r}", f"its JSON lines hold {held}")
+        tags = key in (*SPANS, *TAGS)
+        more[key] = domain.labels if tags else tidy([row[i] for row in found.more], len(domain))[0]
+    return replace(domain, more=more)
 
 
 def _read(path: Path, split: str, found: Sentences) -> None:
