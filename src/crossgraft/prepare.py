@@ -15,7 +15,7 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import SEQUENCES, SOUND
-from crossgraft.domains.leaks import Leak, leaks
+from crossgraft.domains.leaks import Leak, leak_note, leaks
 from crossgraft.domains.pool import pool
 from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
@@ -131,10 +131,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     found = leaks(learnt, test, greys=features.kept_greys)
     if source is not None:
         found = [*found, *leaks(source.domain, test, greys=features.kept_greys)]
-    if found:
-        warnings.append(
-            f"{len(found)} test examples are copies or near copies of training examples: the scores may be too good"
-        )
+    warnings += leak_note(found)
     method = method_for(recipe, backbone, source)
     return Job(
         recipe,

@@ -171,3 +171,15 @@ def _side(domain: Domain, i: int) -> int:
         return int(min(height, width))
     except Unreadable:
         return 0
+
+
+def leak_note(found: list[Leak]) -> tuple[str, ...]:
+    """What is worth saying of leaks, where there are any."""
+    if not found:
+        return ()
+    who = (
+        "1 test example is a copy or near copy"
+        if len(found) == 1
+        else f"{len(found)} test examples are copies or near copies"
+    )
+    return (f"{who} of training examples: the scores may be too good",)

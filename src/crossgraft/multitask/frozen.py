@@ -16,7 +16,7 @@ from jaxtyping import Float
 from crossgraft.choose import HeldOut, nested
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Examples, Pool
-from crossgraft.objective.algebra import Objective
+from crossgraft.objective.algebra import Objective, Term
 from crossgraft.several import Multi
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
@@ -66,8 +66,9 @@ def frozen(
             weight[:, columns], bias[columns] = w, b
             if len(own) > 1:
                 lams[name] = at[name][0]
-    lam = "" if not lams else f"{next(iter(lams.values())):g}*" if len(set(lams.values())) == 1 else "lambda*"
-    formula = "each task: ce(task)" + (f" + {lam}ce(others)" if lams else "")
+    weights = {f"{Term('ce', 'others', lam)}" for lam in lams.values()}
+    beside = weights.pop() if len(weights) == 1 else "lambda*ce(others)"
+    formula = "each task: ce(task)" + (f" + {beside}" if lams else "")
     fitted = Fitted(pool.backbone, weight, bias, Objective(), "frozen")
     return Solved(Joined(task, fitted, formula, lams, {}, chosen), evidence)
 

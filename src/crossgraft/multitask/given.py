@@ -12,7 +12,7 @@ from jaxtyping import Int
 from crossgraft import backbones, features
 from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import SOUND, Domain
-from crossgraft.domains.leaks import leaks
+from crossgraft.domains.leaks import leak_note, leaks
 from crossgraft.domains.pool import together
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import UsageError
@@ -100,7 +100,5 @@ def _read(
         sides[name] = side = side_of(own, task, lengths, whole.columns_of(name))
         side.kept = kept
     test, learnt = (domain.take(np.flatnonzero(np.isin(domain.splits, s))) for s in (["test"], ["train", "unlabelled"]))
-    if found := leaks(learnt, test, greys=features.kept_greys):
-        what = "test examples are copies or near copies of training examples: the scores may be too good"
-        warnings.append(f"{len(found)} {what}")
+    warnings += leak_note(leaks(learnt, test, greys=features.kept_greys))
     return Pool(recipe, whole, backbone, domain, sets, lengths, sides, near, warnings, kept)
