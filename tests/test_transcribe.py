@@ -174,7 +174,7 @@ def test_the_report_lets_hear_and_see_the_worst_and_escapes_what_files_say(run: 
     assert "Symbols" in page
 
 
-def test_errors_by_speaker_with_an_interval_over_speakers() -> None:
+def test_errors_by_group_with_an_interval_over_groups() -> None:
     from crossgraft.measure.transcripts import transcript_scores
     from crossgraft.transcripts import Transcribe
 
@@ -183,9 +183,9 @@ def test_errors_by_speaker_with_an_interval_over_speakers() -> None:
     truth = Ragged.of([np.array([1]), np.array([2]), np.array([2]), np.array([1])])
     found = transcript_scores(task, held, truth, np.array(["x", "x", "y", "y"], object))
     assert found["word_error_rate"]["value"] == 0.25
-    assert found["by_speaker"]["x"]["word_error_rate"]["value"] == 0
-    assert found["by_speaker"]["y"]["word_error_rate"]["value"] == 0.5
-    assert found["over_speakers"]["word_error_rate"]["low"] == 0
+    assert found["by_group"]["x"]["word_error_rate"]["value"] == 0
+    assert found["by_group"]["y"]["word_error_rate"]["value"] == 0.5
+    assert found["over_groups"]["word_error_rate"]["low"] == 0
     loss = cross_entropy(held.flat, held.lengths, truth.flat, truth.lengths)
     assert found["cross_entropy"]["value"] == pytest.approx(loss.mean())
 
@@ -308,18 +308,18 @@ def test_the_command_prints_a_line_a_piece(run: Run) -> None:
     assert b"0 pieces of sound" in silent.stderr
 
 
-def test_the_report_has_errors_by_speaker(run: Run, tmp_path: Path) -> None:
+def test_the_report_has_errors_by_group(run: Run, tmp_path: Path) -> None:
     result = dict(run.result)
     rate = {"value": 0.25, "low": 0.1, "high": 0.4}
     result["test"] = result["test"] | {
-        "by_speaker": {"<u>eve": {"n": 3, "word_error_rate": rate, "character_error_rate": rate}}
+        "by_group": {"<u>eve": {"n": 3, "word_error_rate": rate, "character_error_rate": rate}}
     }
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "result.json").write_text(json.dumps(result))
     (copy / "recipe.toml").write_bytes((run.folder / "recipe.toml").read_bytes())
     page = Run.open(copy).report().read_text()
-    assert "By speaker" in page
+    assert "By group" in page
     assert "&lt;u&gt;eve" in page
     assert "25.0" in page
 

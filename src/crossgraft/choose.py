@@ -223,7 +223,10 @@ def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut]
             judged["target_only"] = fair(judged["target_only"], labels, k)
         if "transfer" in judged and (np.bincount(labels, minlength=k) == 1).any():
             judged.pop("source_only", None)  # with its only label left out a class is judged as if there were none
-    return guard(judged, simplest_first=[m for m in order if m in judged], margins=MARGINS)
+    rows, simplest = judged_on(job), [m for m in order if m in judged]
+    judged = {m: job.target.independent(losses, rows) for m, losses in judged.items()}
+    of = "examples" if job.target.groups(rows) is None else "groups of examples"
+    return guard(judged, simplest_first=simplest, margins=MARGINS, of=of)
 
 
 def fair(losses: Losses, labels: Int[np.ndarray, " n"], k: int) -> Losses:

@@ -90,6 +90,9 @@ def fit(
     input_: Input = None,
     label: Column = None,
     split: Column = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Whose an example is; test part and folds are of whole groups.")
+    ] = None,
     out: Out = None,
     resume: Resume = False,
     json_: Json = False,

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from crossgraft.domains.attributes import attributes, names_of
 from crossgraft.domains.domain import Domain
 from crossgraft.errors import CrossgraftError
+from crossgraft.folds import folds
 from crossgraft.measure.divergence import conditional_gap, gap
 from crossgraft.measure.priors import label_shift
 from crossgraft.seeds import rng
-from crossgraft.side import folds
 from crossgraft.solve.convex import Part, solve
 from crossgraft.solve.path import scaling
 from crossgraft.tasks import Classify, log_softmax

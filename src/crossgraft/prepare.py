@@ -68,8 +68,11 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
 
     layers  a module or Backbone that the recipe can only name
     """
-    columns = {"input": recipe.input, "label": recipe.label, "split": recipe.split, "task": recipe.task}
+    columns = {c: getattr(recipe, c) for c in ("input", "label", "split", "group", "task")}
     target_domain = open_domain(target, "target", **columns)
+    if recipe.group is not None and target_domain.groups is None:
+        what = f"the target has no column {recipe.group!r} (--group)"
+        raise UsageError(what, "give a table that has it, or leave it out")
     opened = [
         open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)
     ]
@@ -204,10 +207,13 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
             raise UsageError(
                 "selection target_val needs a labelled val part of the target", "give one, or use loo or cv"
             )
+        if recipe.selection == "loo" and target.groups(target.rows("train")) is not None:
+            what = "selection loo leaves out one example, and the test part is of groups that are not learned from"
+            raise UsageError(what, "use cv, which leaves out whole groups, or target_val")
         return recipe.selection
     if len(target.examples(target.rows("val"))) >= VALIDATION:
         return "target_val"
-    if target.lengths is not None or target.truth is not None:
+    if target.lengths is not None or target.truth is not None or target.groups(target.rows("train")) is not None:
         return "cv"
     rivals = recipe.baselines and recipe.guard and source is None and backbone.name != "identity"
     convex = backbone.pretrained and (recipe.schedule == "frozen" or backbone.name == "identity") and not rivals

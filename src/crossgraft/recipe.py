@@ -36,6 +36,11 @@ class Recipe(BaseModel):
     input: str | None = Field(None, description="column of the inputs in tables")
     label: str | None = Field(None, description="column of the labels in tables")
     split: str | None = Field(None, description="column of the splits in tables")
+    group: str | None = Field(
+        None,
+        description="column that says whose an example is (patient, author, site): test part and folds are of whole "
+        "groups; of clips by default a column speaker",
+    )
     task: Literal["auto", "classify", "tag", "transcribe"] = Field(
         "auto",
         description="tag: the files hold tagged sentences; transcribe: labels are what is said in clips; auto: by "

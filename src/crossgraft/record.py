@@ -156,7 +156,7 @@ def _guard(evidence: Mapping[str, HeldOut], verdict: Verdict) -> list[dict[str, 
     for name, losses in judged.items():
         against = judged.get(verdict.kept)
         difference = None
-        if name != verdict.kept and against is not None and len(losses) > 1:
+        if name != verdict.kept and against is not None and 1 < len(losses) == len(against):
             d = paired(losses, against)
             difference = {"value": d.value, "low": d.low, "high": d.high}
         entry = mean_interval(losses, seed=0).json() if len(losses) else None

@@ -17,6 +17,7 @@ from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError
 from crossgraft.features.ragged import Ragged
+from crossgraft.folds import folds, whole_groups
 from crossgraft.seeds import rng
 from crossgraft.tasks import MISSING, Classify
 from crossgraft.transcripts import Transcribe
@@ -135,8 +136,24 @@ class Side:
             return losses
         return np.add.reduceat(losses, np.cumsum(words) - words) * (len(words) / len(rows))
 
+    def independent(self, losses: Float[np.ndarray, " m"], rows: Rows) -> Float[np.ndarray, " g"]:
+        """Losses of the examples of some rows as one a group, where there are any, of the same mean."""
+        if (groups := self.groups(rows)) is None:
+            return losses
+        place = np.unique(groups, return_inverse=True)[1]
+        found: Float[np.ndarray, " g"] = np.bincount(place, losses) * ((place.max() + 1) / len(losses))
+        return found
+
     def folds(self, rows: Rows, seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
-        """Places within `rows` of what each of up to `most` folds holds out; a sentence is in one fold."""
+        """Places within `rows` of what each of up to `most` folds holds out; a sentence is in one fold, and a group,
+        where the test part is of others."""
+        if (groups := self.groups(rows)) is not None:
+            examples = self.examples(rows)
+            parts = [examples[held] for held in whole_groups(groups, seed, use, most)]
+            return [np.flatnonzero(np.isin(self.owner[rows], part)) for part in parts]
+        return self._folds(rows, seed, use, most)
+
+    def _folds(self, rows: Rows, seed: int, use: str, most: int) -> list[Int[np.ndarray, " m"]]:
         if self.lengths is None:
             return folds(self.labels[rows], seed, use, most)
         order = rng(seed, use).permutation(self.examples(rows))
@@ -147,7 +164,18 @@ class Side:
         """Places within `rows` that stop the training of a network from nothing: a tenth, none where there is not
         enough."""
         enough = len(self.examples(rows)) >= ENOUGH
-        return self.folds(rows, seed, f"{use}/held", most=10)[0] if enough else np.arange(0)
+        return self._folds(rows, seed, f"{use}/held", most=10)[0] if enough else np.arange(0)
+
+    def groups(self, rows: Rows) -> np.ndarray | None:
+        """The group of each example of some rows, (m,) str, where there are two or more and what the model is tested on
+        is of others; else None: held-out examples of a group that is learned from say then what the test part says."""
+        if (groups := self.domain.groups) is None:
+            return None
+        examples = self.examples(rows)
+        alone = np.array([f"\0{i}" for i in examples])  # for examples of nobody known
+        own = np.where(groups[examples] == "", alone, groups[examples])
+        tested = set(groups[np.isin(self.domain.splits, ("val", "test"))]) - {""}
+        return own if len(np.unique(own)) > 1 and tested and not tested & set(own) else None
 
     def batches(self, backbone: Backbone, rows: Rows) -> tuple[Any, Int[np.ndarray, " n"] | Ragged]:
         """Inputs and labels of some rows as the gradient loop reads them; of sentences and utterances one
@@ -205,13 +233,3 @@ def with_lengths(domain: Domain) -> tuple[Domain, Int[np.ndarray, " S"]]:
         except Unreadable as wrong:
             bad.append((i, wrong.reason))
     return domain.without(bad) if bad else domain, np.array(lengths, dtype=np.int64)
-
-
-def folds(labels: Int[np.ndarray, " n"], seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
-    """Held-out rows of each of up to `most` folds; the examples of a class are spread over as many folds as there are.
-
-    With one example a class a fold holds whole classes out: what is measured for them is the source.
-    """
-    order = rng(seed, use).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    return [np.sort(order[i::most]) for i in range(min(most, len(labels)))]

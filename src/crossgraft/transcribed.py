@@ -13,7 +13,8 @@ from crossgraft.domains.clips import RATE, encode
 from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import paired
 from crossgraft.measure.entities import difference
-from crossgraft.measure.transcripts import ERRORS, RATES, error_counts, rates
+from crossgraft.measure.groups import ERRORS, rates
+from crossgraft.measure.transcripts import RATES, error_counts
 from crossgraft.prepare import Job
 from crossgraft.run import PREDICTIONS, Run
 from crossgraft.side import Side

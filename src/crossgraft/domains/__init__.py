@@ -25,6 +25,7 @@ def open_domain(
     input: str | None = None,
     label: str | Sequence[str] | None = None,
     split: str | None = None,
+    group: str | None = None,
     task: str | None = None,
 ) -> Domain:
     """A Domain from anything that holds examples; `name` is what messages call it.
@@ -40,8 +41,9 @@ def open_domain(
             `?env=noise:10dB`, heard in another environment (`domains/environments.py`)
     task    tag: files hold tagged sentences; transcribe: clips with transcripts; classify: neither; else their first
             lines say it
-    input, label, split   columns of a table, or of a `datasets` data set; an input of two texts is `first+second`; of
-            several label columns each is in `Domain.more`
+    input, label, split, group   columns of a table, or of a `datasets` data set; an input of two texts is
+            `first+second`; of several label columns each is in `Domain.more`; where no column is called `group` there
+            are no groups
 
     Raises CrossgraftError where it cannot be opened; single examples that cannot be used are in `skipped`.
 
@@ -51,16 +53,16 @@ def open_domain(
     if isinstance(what, Domain):
         return what
     if isinstance(what, (str, os.PathLike)):
-        return _open_path(os.fspath(what), name, input, label, split, task)
+        return _open_path(os.fspath(what), name, input, label, split, group, task)
     library = type(what).__module__.split(".")[0]
     if library == "pandas":
         from crossgraft.domains.tables import frame_domain
 
-        return frame_domain(what, name, input=input, label=label, split=split)
+        return frame_domain(what, name, input=input, label=label, split=split, group=group)
     if library == "datasets":
         from crossgraft.domains.hub import dataset_domain
 
-        return dataset_domain(what, name, input=input, label=_one(label, name), split=split)
+        return dataset_domain(what, name, input=input, label=_one(label, name), split=split, group=group)
     if isinstance(what, dict):
         from crossgraft.domains.files import dict_domain
 
@@ -119,13 +121,14 @@ def _tagged(labels: Any) -> bool:
 
 
 def _open_path(
-    text: str, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, task: str | None
-) -> Domain:
+    text: str, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, group: str | None,
+    task: str | None,
+) -> Domain:  # fmt: skip
     bare, mark, place = text.rpartition("?env=")
     if mark and not os.path.exists(text):
         from crossgraft.domains.environments import in_environment
 
-        return in_environment(_open_path(bare, name, input, label, split, task), place)
+        return in_environment(_open_path(bare, name, input, label, split, group, task), place)
     path = Path(text).expanduser()
     if path.exists() and task not in ("classify", "transcribe"):
         from crossgraft.domains.conll import holds_tags, tagged_domain
@@ -140,7 +143,7 @@ def _open_path(
 
         return text_folder(path, name) if holds_texts(path) else folder_domain(path, name)
     if os.path.isfile(path):
-        return _open_file(path, name, input, label, split, task)
+        return _open_file(path, name, input, label, split, group, task)
     from crossgraft.domains.packaged import PACKAGED
 
     if text in PACKAGED:
@@ -153,18 +156,22 @@ def _open_path(
     from crossgraft.domains.hub import named_domain
 
     hint = nearest(text, [*PACKAGED, *os.listdir()])
-    return named_domain(text, name, input=input, label=_one(label, text), split=split, hint=hint.rstrip("?"))
+    return named_domain(
+        text, name, input=input, label=_one(label, text), split=split, group=group, hint=hint.rstrip("?")
+    )
 
 
 def _open_file(
-    path: Path, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, task: str | None
-) -> Domain:
+    path: Path, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, group: str | None,
+    task: str | None,
+) -> Domain:  # fmt: skip
     suffix = path.suffix.lower()
     if suffix in TABLES:
         from crossgraft.domains.tables import table_domain
 
-        transcripts = task == "transcribe"
-        return table_domain(path, name, input=input, label=label, split=split, transcripts=transcripts)
+        return table_domain(
+            path, name, input=input, label=label, split=split, group=group, transcripts=task == "transcribe"
+        )
     from crossgraft.domains import files, folders
     from crossgraft.domains.sorts import by_name
 

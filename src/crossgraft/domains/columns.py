@@ -124,6 +124,43 @@ def whole_numbers(labels: Sequence[Any]) -> list[Any]:
     return list(labels)
 
 
+def vectors(
+    table: Mapping[str, Any], wanted: Sequence[str], by_option: bool
+) -> tuple[np.ndarray | None, list[str], dict[int, str], list[str]]:
+    """(N, D) values, names of the columns, rows with a cell that is no number, columns that are not used."""
+    columns: dict[str, np.ndarray] = {}
+    bad: dict[int, str] = {}
+    unused: list[str] = []
+    for c in wanted:
+        held = table[c]
+        if isinstance(held, list) and any(isinstance(v, (list, np.ndarray)) for v in held):
+            return *_stacked(held, c), unused
+        values, wrong = numbers(held)
+        if values is None or (c.strip().lower() in COUNTERS and not by_option):
+            unused.append(c)
+            continue
+        columns[c] = values
+        for i, reason in wrong.items():
+            bad.setdefault(i, f"column {c!r} is {reason}")
+    return (np.stack(list(columns.values()), 1) if columns else None), list(columns), bad, unused
+
+
+def _stacked(held: list[Any], column: str) -> tuple[np.ndarray | None, list[str], dict[int, str]]:
+    """A column of arrays as one array; rows of another shape than the most common one are bad."""
+    arrays = [_as_numbers(v) for v in held]
+    shapes = [None if a is None else a.shape for a in arrays]
+    usual = max({s for s in shapes if s} or {()}, key=shapes.count)
+    bad = {i: f"column {column!r} is no array of shape {usual}" for i, s in enumerate(shapes) if s != usual}
+    return np.stack([np.zeros(usual) if a is None or a.shape != usual else a for a in arrays]), [], bad
+
+
+def _as_numbers(value: Any) -> np.ndarray | None:
+    try:
+        return None if value is None else np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
 def names_files(values: Sequence[Any], folder: Path, tried: int = 20) -> bool:
     """Whether one of the first values of a column of text is the path of a file."""
     texts = [v for v in values[:tried] if isinstance(v, str) and v.strip()]

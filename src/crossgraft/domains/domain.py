@@ -40,7 +40,7 @@ class Domain:
     skipped examples that were left out, with the reason
     notes   what is worth saying about the data (labels with stray blanks, ...)
     scaled_reader  as reader, and may give a smaller picture whose sides are no shorter than its second argument
-    groups  (N,) str: the speaker of each example, "" where unknown; one group's examples are not independent
+    groups  (N,) str: whose each example is (speaker, patient), "" where unknown; those of one are not independent
     origin  (N,) int: which of several pooled domains each example is from; None where it is one
     more    label columns by name where an example has several labels, each as `labels`, which is the first of them
     """

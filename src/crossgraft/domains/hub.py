@@ -14,7 +14,7 @@ from crossgraft.domains.arrays import array_domain, as_array
 from crossgraft.domains.columns import choose
 from crossgraft.domains.digest import array_digest, file_digest
 from crossgraft.domains.domain import Domain, Unreadable
-from crossgraft.domains.labels import SPLIT_NAMES
+from crossgraft.domains.labels import SPLIT_NAMES, group_names
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
 from crossgraft.domains.pictures import decode, from_array, from_pillow
@@ -25,7 +25,14 @@ from crossgraft.errors import CrossgraftError
 
 
 def named_domain(
-    text: str, name: str, *, input: str | None, label: str | None, split: str | None, hint: str = ""
+    text: str,
+    name: str,
+    *,
+    input: str | None,
+    label: str | None,
+    split: str | None,
+    group: str | None = None,
+    hint: str = "",
 ) -> Domain:
     """A Domain from a name that the `datasets` library knows, by its cache or the network; `hint` is for errors."""
     import datasets
@@ -39,10 +46,12 @@ def named_domain(
             f"there is no file or folder {text}, and the datasets library finds no data set of that name ({reason})",
             f"{hint or 'check the path or the name'}; without a network only what was loaded before is found",
         ) from None
-    return dataset_domain(loaded, name, input=input, label=label, split=split)
+    return dataset_domain(loaded, name, input=input, label=label, split=split, group=group)
 
 
-def dataset_domain(data: Any, name: str, *, input: str | None, label: str | None, split: str | None) -> Domain:
+def dataset_domain(
+    data: Any, name: str, *, input: str | None, label: str | None, split: str | None, group: str | None = None
+) -> Domain:
     """A Domain from a `datasets.Dataset`, or a `DatasetDict` whose keys are splits."""
     import datasets
 
@@ -67,13 +76,14 @@ def dataset_domain(data: Any, name: str, *, input: str | None, label: str | None
         names = {chosen.label: list(class_names)} if chosen.label and class_names else {}
         table = Table(columns, rows, [], names)
         called = None if parts is None else "split"
-        return rows_domain(table, Path(), name, name, input=input, label=chosen.label, split=called)
+        return rows_domain(table, Path(), name, name, input=input, label=chosen.label, split=called, group=group)
     n = len(data)
     labels, said = tidy(None if chosen.label is None else list(data[chosen.label]), n, class_names)
     read = _Encoded(data.select_columns([picture]).cast_column(picture, datasets.Image(decode=False)), picture)
+    groups = group_names(data[group]) if group in data.column_names else None
     return Domain(
         name, "image", range(n), labels, np.array(rows), tidy_splits(parts, n),
-        read.decoded, read.digest, (), notes + said, read.decoded,
+        read.decoded, read.digest, (), notes + said, read.decoded, groups,
     )  # fmt: skip
 
 

@@ -94,6 +94,15 @@ def splits(values: Sequence[Any] | np.ndarray | None, n: int) -> np.ndarray:
     return out
 
 
+def group_names(values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Whose each example is, array (N,) of str; "" where that is not said.
+
+    >>> group_names(["ann", None, 3.0]).tolist()
+    ['ann', '', '3']
+    """
+    return np.array([label(v) or "" for v in values], dtype=str)
+
+
 def unique_names(names: Sequence[str]) -> np.ndarray:
     """The names, with #2, #3, ... behind those that come again."""
     seen: dict[str, int] = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossgraft.domains.domain import SEQUENCES, Domain
+from crossgraft.domains.domain import SEQUENCES, SOUND, Domain
 from crossgraft.domains.sorts import BESIDE
 from crossgraft.errors import CrossgraftError, Skipped, UsageError
 from crossgraft.seeds import rng
@@ -23,7 +23,7 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
       called val, and this program chooses by the training part (leave-one-out or folds).
     - Without splits, a share of each class is test data, drawn by `seed`; labelled examples without a split in data
       that have splits belong to "train".
-    - Where groups are known (speakers), the test part is of whole groups, as near to its share as they allow.
+    - Where groups are known (speakers, patients), the test part is of whole groups, as near to its share as they allow.
     - `shots` labels a class of the training part are known, drawn by `seed`; the rest of the domain is test data.
       Draws with more shots contain those with fewer. Of sentences and utterances `shots` are known in all, and a share
       of them all is test data: one holds several classes.
@@ -129,19 +129,20 @@ def _drawn_groups(domain: Domain, pool: np.ndarray, seed: int, share: float) -> 
 
 
 def groups_shared(domain: Domain, *sources: Domain) -> tuple[str, ...]:
-    """What is worth a warning about speakers that are in the test part and are learned from too."""
+    """What is worth a warning about groups (speakers, patients) that are in the test part and are learned from too."""
     if domain.groups is None:
         return ()
     test = set(domain.groups[domain.splits == "test"]) - {""}
-    own = domain.groups[domain.splits == "train"] if len(set(domain.groups) - {""}) > 1 else []  # all are one speaker's
+    own = domain.groups[domain.splits == "train"] if len(set(domain.groups) - {""}) > 1 else []  # all are one's
     notes = []
     for name, learned in [(domain.name, own), *((s.name, s.groups) for s in sources if s.groups is not None)]:
-        both = natural_order({str(speaker) for speaker in test & set(learned)})
+        both = natural_order({str(g) for g in test & set(learned)})
         if both:
-            who = f"speaker {_few(both)} is" if len(both) == 1 else f"speakers {_few(both)} are"
+            noun = "speaker" if domain.kind in SOUND else "group"
+            who = f"{noun} {_few(both)} is" if len(both) == 1 else f"{noun}s {_few(both)} are"
             notes.append(
                 f"{name}: {who} learned from and in the test part too (a leak, unless the model is for them alone): "
-                "the scores say nothing about other speakers"
+                f"the scores say nothing about other {noun}s"
             )
     return tuple(notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from crossgraft.domains.columns import (
     names_files,
     numbers,
     prose,
+    vectors,
     whole_numbers,
 )  # fmt: skip
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.folders import example_files
 from crossgraft.domains.label_columns import together, unbound
+from crossgraft.domains.labels import group_names
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
 from crossgraft.domains.sorts import by_name, most
@@ -44,35 +47,46 @@ def table_domain(
     input: str | None = None,
     label: Labels = None,
     split: str | None = None,
+    group: str | None = None,
     transcripts: bool = False,
 ) -> Domain:
     """A Domain from a table. Rows that cannot be used are skipped, each named; a wrong column is an error.
 
+    group        column that says whose an example is, where there is one of that name; of clips else the usual names
     transcripts  labels are what is said in clips, and their column is called so
     """
     usual = TRANSCRIPTS if transcripts and label is None else ()
     asked = (label,) if isinstance(label, str) else tuple(label or ())
     table = read_table(path, (*asked, *((split,) if split else ()), *usual))
     label = label or next((c for u in usual for c in table.columns if c.strip().lower() == u), None)
-    return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split)
+    return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split, group=group)
 
 
 def frame_domain(
-    frame: Any, name: str, *, input: str | None = None, label: Labels = None, split: str | None = None
+    frame: Any,
+    name: str,
+    *,
+    input: str | None = None,
+    label: Labels = None,
+    split: str | None = None,
+    group: str | None = None,
 ) -> Domain:
     """A Domain from a pandas DataFrame; paths are taken relative to the working folder."""
     columns = {str(c): v if v.dtype.kind in "buif" else list(v) for c in frame.columns for v in [frame[c].to_numpy()]}
     rows = [f"[{i}]" for i in frame.index]
-    return rows_domain(Table(columns, rows), Path(), name, name, input=input, label=label, split=split)
+    table = Table(columns, rows)
+    return rows_domain(table, Path(), name, name, input=input, label=label, split=split, group=group)
 
 
 def rows_domain(
-    table: Table, folder: Path, where: str, name: str, *, input: str | None, label: Labels, split: str | None
-) -> Domain:
+    table: Table, folder: Path, where: str, name: str, *,
+    input: str | None, label: Labels, split: str | None, group: str | None = None,
+) -> Domain:  # fmt: skip
     """A Domain from columns in memory; paths are taken relative to `folder`, `where` is what errors call the table."""
     if label is not None and not isinstance(label, str):
         both, joined = together(table, label, where)
-        return unbound(rows_domain(both, folder, where, name, input=input, label=joined, split=split), label)
+        whole = rows_domain(both, folder, where, name, input=input, label=joined, split=split, group=group)
+        return unbound(whole, label)
     known, n = list(table.columns), len(table.rows)
     chosen = choose(known, where, input, label, split)
     if n == 0:
@@ -87,7 +101,8 @@ def rows_domain(
             f"{where} has no column of labels (its columns are {_few(known)}); name it with --label",
         )
     splits = tidy_splits(None if chosen.split is None else table.columns[chosen.split], n)
-    taken = {chosen.label, chosen.split}
+    group = group if group in known else None
+    taken, groups = {chosen.label, chosen.split, group}, _groups(table, group)
     column = _file_column(table, folder, chosen.input, input is not None, taken)
     if column is not None:
         files, called, bad = _files(table, column, folder)
@@ -98,7 +113,9 @@ def rows_domain(
                 f"paths are taken relative to {folder}; name the column of the inputs with --input",
             )
         sort = most(files)
-        groups = _speakers(table, keep, {*taken, column}) if sort.kind == "audio" else None
+        if group is None and sort.kind == "audio":
+            groups = _groups(table, _usual(table, SPEAKERS, {*taken, column}))
+        groups = None if groups is None else groups[keep]
         return example_files(
             files, name, sort, names=called, labels=list(labels[keep]), split=list(splits[keep]), groups=groups,
             skipped=skipped, notes=notes,
@@ -109,12 +126,13 @@ def rows_domain(
         rest = [c for c in known if c not in (*taken, *texts)]
         if rest:
             notes += (f"{where}: columns beside the text {'+'.join(texts)!r} are not used: {_few(rest)}",)
-        return text_domain(
+        domain = text_domain(
             list(held[0]) if len(held) == 1 else list(zip(*held, strict=True)), name, labels=labels, names=table.rows,
             split=list(splits), skipped=table.skipped, notes=notes,
         )  # fmt: skip
+        return replace(domain, groups=groups)
     wanted = [chosen.input] if input is not None and chosen.input else [c for c in known if c not in taken]
-    values, columns, bad, unused = _vectors(table, wanted, input is not None)
+    values, columns, bad, unused = vectors(table.columns, wanted, input is not None)
     if values is None:
         what = f"{where}: no column names files, and none has numbers"
         raise columns_error(what, known, "name the inputs with --input;")
@@ -123,10 +141,11 @@ def rows_domain(
     keep, skipped = _kept(table, bad)
     if not len(keep):
         raise CrossgraftError(f"{where} has no row that can be used", _first(skipped))
-    return array_domain(
+    domain = array_domain(
         values[keep], labels[keep], name, split=splits[keep], names=[table.rows[i] for i in keep],
         columns=columns, notes=notes, skipped=tuple(skipped),
     )  # fmt: skip
+    return replace(domain, groups=None if groups is None else groups[keep])
 
 
 def _file_column(table: Table, folder: Path, chosen: str | None, by_option: bool, taken: set[str | None]) -> str | None:
@@ -185,51 +204,15 @@ def _files(table: Table, column: str, folder: Path) -> tuple[list[Path | bytes],
     return files, called, bad
 
 
-def _speakers(table: Table, keep: np.ndarray, taken: set[str | None]) -> list[str] | None:
-    """Who speaks in each row, by the usual names of such a column; None without one."""
+def _usual(table: Table, names: Sequence[str], taken: set[str | None]) -> str | None:
+    """The first column that is called by one of some names."""
     lower = {c.strip().lower(): c for c in reversed(list(table.columns)) if c not in taken}
-    column = next((lower[c] for c in SPEAKERS if c in lower), None)
-    if column is None:
-        return None
-    called = tidy(whole_numbers(list(table.columns[column])), len(table.rows))[0]
-    return [called[i] or "" for i in keep]
+    return next((lower[c] for c in names if c in lower), None)
 
 
-def _vectors(
-    table: Table, wanted: Sequence[str], by_option: bool
-) -> tuple[np.ndarray | None, list[str], Bad, list[str]]:
-    """(N, D) values, names of the columns, rows with a cell that is no number, columns that are not used."""
-    columns: dict[str, np.ndarray] = {}
-    bad: Bad = {}
-    unused: list[str] = []
-    for c in wanted:
-        held = table.columns[c]
-        if isinstance(held, list) and any(isinstance(v, (list, np.ndarray)) for v in held):
-            return *_stacked(held, c), unused
-        values, wrong = numbers(held)
-        if values is None or (c.strip().lower() in COUNTERS and not by_option):
-            unused.append(c)
-            continue
-        columns[c] = values
-        for i, reason in wrong.items():
-            bad.setdefault(i, f"column {c!r} is {reason}")
-    return (np.stack(list(columns.values()), 1) if columns else None), list(columns), bad, unused
-
-
-def _stacked(held: list[Any], column: str) -> tuple[np.ndarray | None, list[str], Bad]:
-    """A column of arrays as one array; rows of another shape than the most common one are bad."""
-    arrays = [_as_numbers(v) for v in held]
-    shapes = [None if a is None else a.shape for a in arrays]
-    usual = max({s for s in shapes if s} or {()}, key=shapes.count)
-    bad = {i: f"column {column!r} is no array of shape {usual}" for i, s in enumerate(shapes) if s != usual}
-    return np.stack([np.zeros(usual) if a is None or a.shape != usual else a for a in arrays]), [], bad
-
-
-def _as_numbers(value: Any) -> np.ndarray | None:
-    try:
-        return None if value is None else np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
+def _groups(table: Table, column: str | None) -> np.ndarray | None:
+    """Whose each row is, (N,) str, by a column."""
+    return None if column is None else group_names(whole_numbers(list(table.columns[column])))
 
 
 def _kept(table: Table, bad: Bad) -> tuple[np.ndarray, list[Skipped]]:

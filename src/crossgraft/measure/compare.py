@@ -79,12 +79,14 @@ def guard(
     evidence: Mapping[str, Float[np.ndarray, " n"]],
     simplest_first: Sequence[str],
     margins: Mapping[str, float] = MappingProxyType({}),
+    of: str = "examples",
 ) -> Verdict:
     """Keep the model of least held-out cross-entropy that is better than every simpler one by a standard error.
 
     evidence        held-out losses of each model on the same examples, nats
     simplest_first  the models, the simplest first; the error is of the paired difference
     margins         standard errors by which a model must be better than a simpler one, where that is not 1
+    of              what each loss is of, for the sentence
 
     With fewer than two examples nothing can be told apart, and the transfer, which was asked for, is kept (without one,
     the last). A model with a loss that is not finite is left out, and `why` says so.
@@ -119,7 +121,7 @@ def guard(
         if all(beaten(name, kept) for name in left[: left.index(kept)]):
             break
         left.remove(kept)
-    said = f"On {n} held-out examples the cross-entropy of {_title(kept)} is {mean[kept]:.3f} nats"
+    said = f"On {n} held-out {of} the cross-entropy of {_title(kept)} is {mean[kept]:.3f} nats"
     for name in names:
         if name != kept:
             d = paired(evidence[name], evidence[kept])

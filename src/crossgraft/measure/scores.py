@@ -93,7 +93,7 @@ def measured(
     groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """`scores` as the doors print them, with n; of tags `entity_scores`, `lengths` being the words of each sentence; of
-    transcripts `transcript_scores`, of `Frames`, the symbols in rows, and the speakers `groups`."""
+    transcripts `transcript_scores`, of `Frames` and the symbols in rows. `groups`: whose each example is."""
     if isinstance(task, Transcribe):
         from crossgraft.measure.transcripts import transcript_scores
 
@@ -102,7 +102,21 @@ def measured(
         from crossgraft.measure.entities import entity_scores
 
         return entity_scores(task, log_probabilities, targets, lengths)
-    return {"n": len(targets), **{k: s.json() for k, s in scores(task, log_probabilities, targets).items()}}
+    found = {"n": len(targets), **{k: s.json() for k, s in scores(task, log_probabilities, targets).items()}}
+    return found | _by_group(task, log_probabilities, targets, groups)
+
+
+def _by_group(task: Classify, log_p: Any, targets: Any, groups: np.ndarray | None) -> dict[str, Any]:
+    """`groups.grouped` of classified examples."""
+    from crossgraft.measure.groups import grouped
+
+    wrong, one = 1.0 - task.hits(log_p, targets), np.ones(len(targets))
+    losses = task.cross_entropy(log_p, targets)
+    found = grouped({"accuracy": np.stack([wrong, one], 1), "cross_entropy": np.stack([losses, one], 1)}, groups)
+    for held in (found["over_groups"], *found["by_group"].values()) if found else ():
+        s = held["accuracy"]  # so far of errors
+        held["accuracy"] = {"value": 1 - s["value"], "low": 1 - s["high"], "high": 1 - s["low"]}
+    return found
 
 
 def confusion(log_probabilities: Float[np.ndarray, "n K"], targets: Int[np.ndarray, " n"]) -> Int[np.ndarray, "K K"]:

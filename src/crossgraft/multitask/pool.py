@@ -12,9 +12,10 @@ from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.features.frames import Frames
+from crossgraft.folds import folds
 from crossgraft.multitask.asked import MultiRecipe
 from crossgraft.several import Multi
-from crossgraft.side import Side, folds
+from crossgraft.side import Side
 
 Examples = Int[np.ndarray, " m"]
 Rows = Int[np.ndarray, " n"]

@@ -1,4 +1,4 @@
-"""Utterances on the page: how they sound and look, and where in time each symbol lies; error rates by speaker."""
+"""Utterances on the page: how they sound and look, and where in time each symbol lies."""
 
 from __future__ import annotations
 
@@ -13,24 +13,13 @@ from matplotlib.figure import Figure
 from crossgraft.domains.clips import RATE, decode, portrait
 from crossgraft.domains.domain import Unreadable
 from crossgraft.report.svg import ALARM, INK, LINE, MUTED, draw
-from crossgraft.report.values import number, part, rows
-from crossgraft.report.words import Interval, interval
+from crossgraft.report.values import number, rows
 
 WIDTH, HEIGHT = 700, 190
 POINTS = 500  # of a drawn waveform
 MOST = 200  # symbols that are drawn of one clip
 
 Timed = tuple[str, float, float]  # symbol, first and last second
-
-
-def by_speaker(result: dict[str, Any]) -> list[tuple[str, list[Interval | None], float | None]]:
-    """Speaker, word and character error rate, utterances; the worst first."""
-    found = [
-        (str(who), [interval(part(s, m)) for m in ("word_error_rate", "character_error_rate")], number(s.get("n")))
-        for who, s in part(result, "test", "by_speaker").items()
-        if isinstance(s, dict)
-    ]
-    return sorted(found, key=lambda row: -(row[1][0].value if row[1][0] else 0))
 
 
 def utterance(k: int, row: dict[str, Any], sound: bytes) -> dict[str, Any]:

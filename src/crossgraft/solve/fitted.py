@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +93,8 @@ def solve_frozen(
     judged      whether leave-one-out is wanted where both are held
     start       the source's head, from which that of transcripts, whose problem is not convex, goes down
 
-    Of sentences, folds of them take the place of leaving one row out, on a coarser grid (`by_folds`).
+    Of sentences and of groups (`Side.groups`), folds of them take the place of leaving one row out, on a coarser grid
+    (`by_folds`).
 
     The source enters with weight lambda. The path reads at most 2,000 source examples drawn by `seed`: their mean
     stands for that of all, which the final head is solved from.
@@ -107,10 +107,14 @@ def solve_frozen(
     part, beside = Part(scale.apply(x), y, target.columns), None
     if source is not None and x_source is not None:
         beside = Part(scale.apply(x_source), source.columns[source.labels], source.columns, 1.0, source.weights)
-    if target.lengths is not None and (judged or lam is None or ridge is None):
-        groups = target.folds(rows, seed, "head", CHOICE_FOLDS)
-        sums = partial(target.by_example, rows=rows)
-        lam, ridge = by_folds(part, beside, n_columns, seed, groups, sums, lam=lam, ridge=ridge)
+    apart = target.lengths is not None or target.groups(rows) is not None
+    if apart and (judged or lam is None or ridge is None):
+        held = target.folds(rows, seed, "head", CHOICE_FOLDS)
+
+        def sums(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
+            return target.independent(target.by_example(losses, rows), rows)
+
+        lam, ridge = by_folds(part, beside, n_columns, seed, held, sums, lam=lam, ridge=ridge)
         judged = False
     found = solve_joint(part, beside, n_columns, seed, lam=lam, ridge=ridge, judged=judged)
     head, lam = scale.fold(found.head), found.lam if beside is not None else lam
