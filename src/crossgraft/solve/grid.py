@@ -25,6 +25,7 @@ TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
 # multiplications that refits of the whole grid may take, those of its nodes, and those of one point
 WORK, NODES, MOST_WORK = 1e10, 2e12, 1e12
+REFITTED = 30  # target rows up to which every point is refitted
 
 
 @dataclass
@@ -63,7 +64,9 @@ class Grid:
         rows = [self.rows_t]
         if source is not None and self.reaches and (lams > 0).any():
             rows.append(rows_of(source, w0, np.float32))
-        self.spans = [span(r) if sum(len(a.x) for a in r) < 0.9 * d else (None, r) for r in (rows[:1], rows)]
+        self.spans = [
+            span(r) if sum(len(a.x) for a in r) < 0.9 * d else (None, r) for r in (rows[:1], rows)[: len(rows)]
+        ]
         self.joint = (lams > 0) & (len(rows) > 1)
         self.points: dict[int, Stage] = {}
         self.old: dict[tuple[bool, int], Preconditioner] = {}
@@ -76,19 +79,23 @@ class Grid:
             self._fill([first], apart[:1])
             for i in apart[1:]:
                 self.points[int(i)] = self.points[first]
-                for each in (self.losses, self.hits, self.uniform):
+                for each in (self.losses, self.hits, self.exact, self.uniform):
                     each[i] = each[first]
         if len(joint):
             t = np.log(self.lams[joint])
             self._fill(joint[coarse_to_fine(t)].tolist(), joint[nodes(t)])
 
     def _fill(self, order: list[int], at: Array) -> None:
-        """Solve in this order; refit the nodes, lambdas `at`, or use the formula where that is out of reach."""
-        count = len(at) * len(nodes(np.log(self.ridges)))
-        refitted = self._price(bool(self.joint[order[0]])) * count <= NODES
+        """Solve in this order; refit every point where that is cheap, the nodes (lambdas `at`), or use the formula."""
+        price, r = self._price(bool(self.joint[order[0]])), len(self.ridges)
+        refitted = price * len(at) * len(nodes(np.log(self.ridges))) <= NODES
         for i in order:
             self._solve(i, not refitted)
-        if refitted:
+        if len(self.some) <= REFITTED and price * len(order) * r <= WORK:
+            for i in order:
+                for j in range(r):
+                    self.refit(i, j)
+        elif refitted:
             self._interpolate(order, at)
 
     def _solve(self, i: int, by_formula: bool) -> None:
@@ -137,7 +144,7 @@ class Grid:
         """Logits of the left-out rows by the head of all rows."""
         target, v = self.points[i].rows[0], self.points[i].v[j]
         z = (target.x[self.some] @ v[target.columns].T).astype(np.float64)
-        return z if target.z0 is None else z + target.z0[:, self.some].T
+        return np.asarray(z if target.z0 is None else z + target.z0[:, self.some].T)
 
     def _refit(self, i: int, j: int, tolerance: float) -> Array:
         stage = self.points[i]
@@ -150,14 +157,6 @@ class Grid:
         self.losses[i, j] = -logp[np.arange(len(label)), label]
         self.hits[i, j] = logp.argmax(axis=1) == label
         self.exact[i, j] = exact
-
-    def check(self) -> None:
-        """Refit every point of the grid where that is cheap."""
-        distinct = len({id(s) for s in self.points.values()}) * len(self.ridges)
-        if self._price(bool(self.joint.any())) * distinct <= WORK:
-            for i in self.points:
-                for j in range(len(self.ridges)):
-                    self.refit(i, j)
 
     def settle(self, rule: str, lam: float | None, ridge: float | None) -> tuple[int, int]:
         """The point that a rule chooses, once its own loss is exact: refit what is chosen until it stays chosen.

@@ -28,14 +28,14 @@ def nodes(t: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
 
 
 def coarse_to_fine(t: Float[np.ndarray, " n"]) -> list[int]:
-    """Places of t from its greatest to its least: nodes first, then again and again what lies between; back and forth.
+    """Places of t from its least to its greatest: nodes first, then again and again what lies between; back and forth.
 
     Every sweep begins where the one before ended, so that what was computed last is near.
 
     >>> coarse_to_fine(np.log([1.0, 3.0, 10.0, 30.0, 100.0]))
-    [4, 2, 0, 1, 3]
+    [0, 2, 4, 3, 1]
     """
-    order, done, down = np.argsort(t, kind="stable"), np.zeros(len(t), dtype=bool), True
+    order, done, down = np.argsort(t, kind="stable"), np.zeros(len(t), dtype=bool), False
     sweep = np.flatnonzero(np.isin(order, nodes(t)))
     found: list[int] = []
     while len(sweep):
@@ -43,11 +43,9 @@ def coarse_to_fine(t: Float[np.ndarray, " n"]) -> list[int]:
         found += order[sweep[::-1] if down else sweep].tolist()
         ends, down = np.flatnonzero(done), not down
         rest = np.flatnonzero(~done)
-        # equal values at either end lie outside of all that is done
-        lower, upper = np.searchsorted(ends, rest) - 1, np.searchsorted(ends, rest)
-        low, high = ends[np.maximum(lower, 0)], ends[np.minimum(upper, len(ends) - 1)]
-        inside = low < high
-        sweep = np.unique(np.where(inside, (low + high) // 2, rest))
+        after = np.searchsorted(ends, rest)
+        low, high = ends[np.maximum(after - 1, 0)], ends[np.minimum(after, len(ends) - 1)]
+        sweep = np.unique(np.where(low < high, (low + high) // 2, rest))  # repeated ends lie between none
     return found
 
 
