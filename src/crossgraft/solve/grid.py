@@ -16,15 +16,15 @@ from crossgraft.solve.newton import minimise
 from crossgraft.solve.pick import pick
 from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
-from crossgraft.solve.smooth import coarse_to_fine, nodes, spline, weights
+from crossgraft.solve.smooth import COARSE, FINE, coarse_to_fine, nodes, spline, weights
 from crossgraft.tasks import log_softmax
 
 # nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
 TOLERANCE, NODE, REFIT = 1e-6, 1e-6, 1e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
-# multiplications that refits of the whole grid may take, those of its nodes, and those of one point
-WORK, NODES, MOST_WORK = 1e10, 2e12, 1e12
+# multiplications that refits of the whole grid may take, of near nodes, of distant ones, and of one point
+WORK, NEAR, NODES, MOST_WORK = 1e10, 1e11, 2e12, 1e12
 REFITTED = 30  # target rows up to which every point is refitted
 
 
@@ -76,27 +76,32 @@ class Grid:
         apart, joint = np.flatnonzero(~self.joint), np.flatnonzero(self.joint)
         if len(apart):  # no lambda changes the target's optimum
             first = int(apart[0])
-            self._fill([first], apart[:1])
+            self._fill([first], np.zeros(1))
             for i in apart[1:]:
                 self.points[int(i)] = self.points[first]
                 for each in (self.losses, self.hits, self.exact, self.uniform):
                     each[i] = each[first]
         if len(joint):
             t = np.log(self.lams[joint])
-            self._fill(joint[coarse_to_fine(t)].tolist(), joint[nodes(t)])
+            order = coarse_to_fine(t)
+            self._fill(joint[order].tolist(), t[order])
 
-    def _fill(self, order: list[int], at: Array) -> None:
-        """Solve in this order; refit every point where that is cheap, the nodes (lambdas `at`), or use the formula."""
-        price, r = self._price(bool(self.joint[order[0]])), len(self.ridges)
-        refitted = price * len(at) * len(nodes(np.log(self.ridges))) <= NODES
+    def _fill(self, order: list[int], t: Array) -> None:
+        """Solve lambdas, whose logarithms are t, in this order; refit all points, or nodes, or use the formula.
+
+        All points, or near nodes, where that is cheap; the formula where not even distant nodes can be had.
+        """
+        price, r = self._price(bool(self.joint[order[0]])), np.log(self.ridges)
+        nets = [(nodes(t, apart), nodes(r, apart)) for apart in (FINE, COARSE)]
+        fine, coarse = (price * len(i) * len(j) for i, j in nets)
         for i in order:
-            self._solve(i, not refitted)
-        if len(self.some) <= REFITTED and price * len(order) * r <= WORK:
+            self._solve(i, coarse > NODES)
+        if len(self.some) <= REFITTED and price * len(order) * len(r) <= WORK:
             for i in order:
-                for j in range(r):
+                for j in range(len(r)):
                     self.refit(i, j)
-        elif refitted:
-            self._interpolate(order, at)
+        elif coarse <= NODES:
+            self._interpolate(order, t, *nets[fine > NEAR])
 
     def _solve(self, i: int, by_formula: bool) -> None:
         joint = bool(self.joint[i])
@@ -128,15 +133,12 @@ class Grid:
         self.uniform[i] = [-np.log(np.maximum(p[:, self.some], TINY)).mean() for p in probs[0]]
         self.points[i] = Stage(rows, basis, v, probs)
 
-    def _interpolate(self, order: list[int], at: Array) -> None:
-        """Refit the nodes, lambdas `at`; a spline of what that moved the logits by, at every lambda of `order`."""
-        ridges = nodes(np.log(self.ridges))
-        moved = np.array([[self._refit(i, j, NODE) - self._logits(i, j) for j in ridges] for i in at])
+    def _interpolate(self, order: list[int], t: Array, at: Array, ridges: Array) -> None:
+        """Refit nodes (places in `order` and ridges); a spline of what that moved the logits by, at every point."""
+        moved = np.array([[self._refit(order[a], j, NODE) - self._logits(order[a], j) for j in ridges] for a in at])
         moved -= moved.mean(axis=3, keepdims=True)  # a constant beside all logits changes nothing
-        moved = spline(np.log(self.ridges[ridges]), moved, np.log(self.ridges), 1)
-        if len(at) > 1:
-            moved = spline(np.log(self.lams[at]), moved, np.log(self.lams[order]), 0)
-        for i, by in zip(order, np.broadcast_to(moved, (len(order), *moved.shape[1:])), strict=True):
+        moved = spline(t[at], spline(np.log(self.ridges[ridges]), moved, np.log(self.ridges), 1), t, 0)
+        for i, by in zip(order, moved, strict=True):
             for j in range(len(self.ridges)):
                 self._write(i, j, self._logits(i, j) + by[j], False)
 

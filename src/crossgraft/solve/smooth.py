@@ -12,17 +12,17 @@ from scipy.interpolate import make_interp_spline
 
 from crossgraft.solve.rows import Array
 
-APART = 1.35 * np.log(10)  # log units between two nodes at most
+FINE, COARSE = 0.7 * np.log(10), 1.35 * np.log(10)  # log units between two nodes at most
 
 
-def nodes(t: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
-    """Places of points of t from its least to its greatest, as far apart as values between them can be interpolated.
+def nodes(t: Float[np.ndarray, " n"], apart: float) -> Int[np.ndarray, " m"]:
+    """Places of points of t from its least to its greatest, about evenly spread and about `apart` at most.
 
-    >>> nodes(np.log([1e-5, 1e-4, 1e-3, 1e-2, 1e-1])).tolist()
+    >>> nodes(np.log([1e-5, 1e-4, 1e-3, 1e-2, 1e-1]), COARSE).tolist()
     [0, 1, 3, 4]
     """
     values, first = np.unique(t, return_index=True)
-    m = min(len(values), int(np.ceil((values[-1] - values[0]) / APART - 1e-9)) + 1)
+    m = min(len(values), int(np.ceil((values[-1] - values[0]) / apart - 1e-9)) + 1)
     even = np.linspace(values[0], values[-1], m)
     return np.asarray(first[np.unique(np.abs(values[:, None] - even).argmin(axis=0))])
 
@@ -36,7 +36,7 @@ def coarse_to_fine(t: Float[np.ndarray, " n"]) -> list[int]:
     [0, 2, 4, 3, 1]
     """
     order, done, down = np.argsort(t, kind="stable"), np.zeros(len(t), dtype=bool), False
-    sweep = np.flatnonzero(np.isin(order, nodes(t)))
+    sweep = np.flatnonzero(np.isin(order, nodes(t, COARSE)))
     found: list[int] = []
     while len(sweep):
         done[sweep] = True
