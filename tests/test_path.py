@@ -235,25 +235,3 @@ def test_the_cross_entropy_of_an_unknown_label_is_that_of_the_heads_own_rows(par
             head = found.head(float(lam), float(ridge))
             log_p = log_softmax((x @ head.weight + head.bias)[:, target.columns])
             assert found.uniform[i, j] == pytest.approx(-log_p.mean(), abs=1e-2)
-
-
-def test_the_formula_with_a_source_is_near_the_refits_where_the_hessian_is_whole() -> None:
-    draw = np.random.default_rng(0)
-    truth = draw.normal(size=120)
-    x, x_s = draw.normal(size=(40, 120)), draw.normal(size=(150, 120))
-    y, y_s = ((a @ truth + 8 * draw.normal(size=len(a)) > 0).astype(int) for a in (x, x_s))
-    scale = np.sqrt(120.0)
-    found = path(
-        Part(x / scale, y, np.arange(2)),
-        Part(x_s / scale, y_s, np.arange(2)),
-        2,
-        lams=[0.1, 1.0],
-        ridges=[1e-4, 1e-3, 1e-2],
-    )
-    formula = found.losses.copy()
-    assert not found.exact.any()
-    for i in range(2):
-        for j in range(3):
-            found._grid.refit(i, j)
-    assert found.exact.all()
-    np.testing.assert_allclose(formula.mean(2), found.losses.mean(2), rtol=0.05)

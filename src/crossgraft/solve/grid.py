@@ -1,4 +1,8 @@
-"""All points of a path while it is being computed: solved by warm starts, refitted where a rule would choose."""
+"""All points of a path while it is being computed: solved by warm starts; refitted at nodes and where a rule chooses.
+
+At a node (`smooth.nodes`) every row is left out and the head solved again. What that moves the row's logits by is
+smooth in log lambda and log ridge, so a spline through the nodes gives it at all other points.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,16 @@ from crossgraft.solve.newton import minimise
 from crossgraft.solve.pick import pick
 from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
+from crossgraft.solve.smooth import COARSE, FINE, coarse_to_fine, nodes, spline, weights
 from crossgraft.tasks import log_softmax
 
 # nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
-TOLERANCE, REFIT = 1e-6, 1e-7
+TOLERANCE, NODE, REFIT = 1e-6, 1e-6, 1e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
-WORK, MOST_WORK = 1e10, 1e12  # multiplications that refits of the whole grid may take, and those of one point
+# multiplications that refits of the whole grid may take, of near nodes, of distant ones, and of one point
+WORK, NEAR, NODES, MOST_WORK = 1e10, 1e11, 2e12, 1e12
+REFITTED = 30  # target rows up to which every point is refitted
 
 
 @dataclass
@@ -29,8 +36,6 @@ class Stage:
     basis: Span | None
     v: Array  # (R, U, D)
     probs: list[Array]
-    lam: float
-    slope: Array | None  # dv/d log lambda, from the stage before
 
 
 class Grid:
@@ -59,80 +64,101 @@ class Grid:
         rows = [self.rows_t]
         if source is not None and self.reaches and (lams > 0).any():
             rows.append(rows_of(source, w0, np.float32))
-        self.stages: dict[bool, tuple[Span | None, list[Rows]]] = {}
-        for joint in (False, True):
-            mine = rows if joint else rows[:1]
-            if joint and len(rows) == 1:
-                self.stages[joint] = self.stages[False]
-                continue
-            self.stages[joint] = span(mine) if sum(len(r.x) for r in mine) < 0.9 * d else (None, mine)
+        self.spans = [
+            span(r) if sum(len(a.x) for a in r) < 0.9 * d else (None, r) for r in (rows[:1], rows)[: len(rows)]
+        ]
+        self.joint = (lams > 0) & (len(rows) > 1)
         self.points: dict[int, Stage] = {}
         self.old: dict[tuple[bool, int], Preconditioner] = {}
 
     def fill(self) -> None:
-        """Solve from the largest lambda down, each from the one before; the formula at every point."""
-        order = np.argsort(-self.lams, kind="stable")
-        last: Stage | None = None
-        before = 0
+        """Solve every point, each from those that are solved, and leave every row out."""
+        apart, joint = np.flatnonzero(~self.joint), np.flatnonzero(self.joint)
+        if len(apart):  # no lambda changes the target's optimum
+            first = int(apart[0])
+            self._fill([first], np.zeros(1))
+            for i in apart[1:]:
+                self.points[int(i)] = self.points[first]
+                for each in (self.losses, self.hits, self.exact, self.uniform):
+                    each[i] = each[first]
+        if len(joint):
+            t = np.log(self.lams[joint])
+            order = coarse_to_fine(t)
+            self._fill(joint[order].tolist(), t[order])
+
+    def _fill(self, order: list[int], t: Array) -> None:
+        """Solve lambdas, whose logarithms are t, in this order; refit all points, or nodes, or use the formula.
+
+        All points, or near nodes, where that is cheap; the formula where not even distant nodes can be had.
+        """
+        price, r = self._price(bool(self.joint[order[0]])), np.log(self.ridges)
+        nets = [(nodes(t, apart), nodes(r, apart)) for apart in (FINE, COARSE)]
+        fine, coarse = (price * len(i) * len(j) for i, j in nets)
         for i in order:
-            joint = bool(self.lams[i] > 0) and len(self.stages[True][1]) > 1
-            if last is not None and not joint and not self._joint(last):
-                self.points[int(i)] = last
-                for each in (self.losses, self.hits, self.uniform):
-                    each[i] = each[before]
-                continue
-            last, before = self._solve(int(i), joint, last), int(i)
-            self.points[before] = last
+            self._solve(i, coarse > NODES)
+        if len(self.some) <= REFITTED and price * len(order) * len(r) <= WORK:
+            for i in order:
+                for j in range(len(r)):
+                    self.refit(i, j)
+        elif coarse <= NODES:
+            self._interpolate(order, t, *nets[fine > NEAR])
 
-    def _joint(self, stage: Stage) -> bool:
-        return len(stage.rows) > 1
-
-    def _solve(self, i: int, joint: bool, last: Stage | None) -> Stage:
-        basis, rows = self.stages[joint]
+    def _solve(self, i: int, by_formula: bool) -> None:
+        joint = bool(self.joint[i])
+        basis, rows = self.spans[joint]
         if joint:
             rows = [rows[0], replace(rows[1], w=rows[1].w * np.float32(self.lams[i]))]
         d, r = rows[0].x.shape[1], len(self.ridges)
         v = np.zeros((r, self.n_columns, d), dtype=np.float32)
-        if last is not None and last.v.shape == v.shape and self._joint(last) == joint:
-            v = last.v.copy()
-            if last.slope is not None:
-                v += last.slope * np.float32(np.log(self.lams[i] / last.lam))
+        solved = [k for k in self.points if joint and self.joint[k]]
+        if solved:
+            for k, share in zip(solved, weights(np.log(self.lams[solved]), float(np.log(self.lams[i]))), strict=True):
+                if share:
+                    v += np.float32(share) * self.points[k].v
         probs = [np.empty((r, len(p.columns), len(p.x)), dtype=np.float32) for p in rows]
         size = max(1, int(BATCH / max(p[0].size for p in probs)))
         for a in range(0, r, size):
             part = slice(a, a + size)
             # a preconditioner of a near lambda is near enough; minimise makes a new one when it no longer pays
-            old = self.old.get((joint, a))
-            found = minimise(rows, self.n_columns, self.ridges[part], v[part], TOLERANCE, old)
+            found = minimise(rows, self.n_columns, self.ridges[part], v[part], TOLERANCE, self.old.get((joint, a)))
             v[part] = found.v
             if found.preconditioner is not None:
                 self.old[joint, a] = found.preconditioner
             for kept, p in zip(probs, found.probs, strict=True):
                 kept[part] = p
-            for j in range(a, min(a + size, r)):
+            for j in range(a, min(a + size, r) if by_formula else 0):
                 ps = [p[j] for p in probs]
                 z = formula(rows, self.n_columns, self.ridges[j], v[j], ps, self.some, found.preconditioner, j - a)
-                self._write(i, j, slice(None), z, False)
-                self.uniform[i, j] = -np.log(np.maximum(ps[0][:, self.some], TINY)).mean()
-        slope = None
-        if joint and last is not None and last.v.shape == v.shape and self._joint(last) and self.lams[i] < last.lam:
-            slope = (v - last.v) / np.float32(np.log(self.lams[i] / last.lam))
-        return Stage(rows, basis, v, probs, float(self.lams[i]), slope)
+                self._write(i, j, z, False)
+        self.uniform[i] = [-np.log(np.maximum(p[:, self.some], TINY)).mean() for p in probs[0]]
+        self.points[i] = Stage(rows, basis, v, probs)
 
-    def _write(self, i: int, j: int, which: slice | Array, z: Array, exact: bool) -> None:
-        label = self.rows_t.label[self.some][which]
+    def _interpolate(self, order: list[int], t: Array, at: Array, ridges: Array) -> None:
+        """Refit nodes (places in `order` and ridges); a spline of what that moved the logits by, at every point."""
+        moved = np.array([[self._refit(order[a], j, NODE) - self._logits(order[a], j) for j in ridges] for a in at])
+        moved -= moved.mean(axis=3, keepdims=True)  # a constant beside all logits changes nothing
+        moved = spline(t[at], spline(np.log(self.ridges[ridges]), moved, np.log(self.ridges), 1), t, 0)
+        for i, by in zip(order, moved, strict=True):
+            for j in range(len(self.ridges)):
+                self._write(i, j, self._logits(i, j) + by[j], False)
+
+    def _logits(self, i: int, j: int) -> Array:
+        """Logits of the left-out rows by the head of all rows."""
+        target, v = self.points[i].rows[0], self.points[i].v[j]
+        z = (target.x[self.some] @ v[target.columns].T).astype(np.float64)
+        return np.asarray(z if target.z0 is None else z + target.z0[:, self.some].T)
+
+    def _refit(self, i: int, j: int, tolerance: float) -> Array:
+        stage = self.points[i]
+        ps = [p[j] for p in stage.probs]
+        return refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, tolerance)
+
+    def _write(self, i: int, j: int, z: Array, exact: bool) -> None:
+        label = self.rows_t.label[self.some]
         logp = log_softmax(z)
-        self.losses[i, j, which] = -logp[np.arange(len(label)), label]
-        self.hits[i, j, which] = logp.argmax(axis=1) == label
-        self.exact[i, j, which] = exact
-
-    def check(self) -> None:
-        """Refit every point of the grid where that is cheap."""
-        distinct = len({id(s) for s in self.points.values()}) * len(self.ridges)
-        if self._price() * distinct <= WORK:
-            for i in self.points:
-                for j in range(len(self.ridges)):
-                    self.refit(i, j)
+        self.losses[i, j] = -logp[np.arange(len(label)), label]
+        self.hits[i, j] = logp.argmax(axis=1) == label
+        self.exact[i, j] = exact
 
     def settle(self, rule: str, lam: float | None, ridge: float | None) -> tuple[int, int]:
         """The point that a rule chooses, once its own loss is exact: refit what is chosen until it stays chosen.
@@ -142,15 +168,14 @@ class Grid:
         """
         while True:
             i, j = pick(self.losses, self.uniform, self.lams, self.ridges, rule, lam, ridge, self.alone)
-            if self.exact[i, j].all() or self._price() > MOST_WORK:
+            if self.exact[i, j].all() or self._price(bool(self.joint[i])) > MOST_WORK:
                 return i, j
             self._learn(i, j)
 
-    def _price(self) -> float:
+    def _price(self, joint: bool) -> float:
         """Multiplications of refitting one point."""
-        stage = next(iter(self.points.values()))
-        widths = zip(stage.rows, stage.probs, strict=True)
-        return 60.0 * len(self.some) * float(sum(p[0].size * r.x.shape[1] for r, p in widths))
+        rows = self.spans[joint][1]
+        return 60.0 * len(self.some) * float(sum(len(r.columns) * r.x.size for r in rows))
 
     def _learn(self, i: int, j: int) -> None:
         """Refit a point; correct those nearest to it by the same, a fifth less each step: the error changes slowly."""
@@ -169,12 +194,10 @@ class Grid:
         """Replace the formula at one point by exact values, and at every lambda that has the same optimum."""
         if self.exact[i, j].all():
             return
-        stage = self.points[i]
-        ps = [p[j] for p in stage.probs]
-        z = refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, REFIT)
-        for other, s in self.points.items():
-            if s is stage:
-                self._write(other, j, slice(None), z, True)
+        z = self._refit(i, j, REFIT)
+        for other, stage in self.points.items():
+            if stage is self.points[i]:
+                self._write(other, j, z, True)
 
     def head(self, i: int, j: int) -> Head:
         """The head of a point, from its approximate optimum to the exact one."""

@@ -1,4 +1,4 @@
-"""Leaving one target row out, without refitting: the formula, and the refits that check it.
+"""Leaving one target row out: refits, and the formula for what is too wide to be refitted.
 
 The formula is one Newton step from the optimum (Rad and Maleki, JRSS-B 2020). With g_i = w_i (p_i - q_i),
 A_i = w_i (diag(p_i) - p_i p_i'), H the Hessian of the objective and B_i = (x_i' (x) I) H^-1 (x_i (x) I):

@@ -17,7 +17,6 @@ from crossgraft.solve.rows import Array
 from crossgraft.solve.threads import threads_for
 
 MOST = 400  # target rows that are left out in turn; their standard error is small enough
-REFITTED = 30  # target rows up to which every point is refitted
 
 
 @dataclass(frozen=True)
@@ -140,9 +139,10 @@ def path(
 
     lams: 0, then eight from a thousandth of n_s/n_t up to n_s/n_t, where every row weighs the same (pooled). ridges:
     nine from 1e-5 to 1e-1, for features of mean squared norm 1 (`scaling`). Leaving a row out takes its term away; the
-    weights of the others stay (1/n_t each). Above 400 labelled target rows, 400 evenly spaced ones are left out. The
-    formula is used everywhere; at most 30 rows are refitted everywhere where that is cheap, otherwise what `choose`
-    chooses, and the points nearby are corrected by what that changed.
+    weights of the others stay (1/n_t each). Above 400 labelled target rows, 400 evenly spaced ones are left out. Points
+    0.7 decades apart in lambda and in ridge, or 1.35 where a refit takes long, are refitted without each row; what that
+    moved the row's logits by is interpolated between them. At most 30 rows are refitted at every point where that is
+    cheap, and what `choose` chooses always is. Where refits are out of reach the formula of `loo.py` stands in.
 
     >>> x, y = np.array([[-1.0], [-0.5], [0.5], [1.0]]), np.array([0, 0, 1, 1])
     >>> found = path(Part(x, y, np.arange(2)), None, 2, ridges=[0.01, 0.1, 1.0])
@@ -175,8 +175,6 @@ def path(
     with threads_for(work):
         grid = Grid(target, source, n_columns, lam_a, ridge_a, prior, some, alone)
         grid.fill()
-        if n <= REFITTED:
-            grid.check()
     return Path(
         *(lam_a, ridge_a, grid.losses, grid.uniform, grid.hits, grid.exact, labelled[some], alone, grid.reaches),
         seconds=time.perf_counter() - began,
