@@ -90,7 +90,7 @@ def test_without_transfer_a_class_with_one_label_costs_at_most_what_nothing_cost
 
 
 def job(labels: list[int], **options: Any) -> Any:
-    side = Side(cast(Any, None), np.arange(max(labels) + 1), np.array(labels))
+    side = Side(cast(Any, SimpleNamespace(groups=None)), np.arange(max(labels) + 1), np.array(labels))
     recipe = SimpleNamespace(guard=True)
     return SimpleNamespace(
         target=side, rows=np.arange(len(labels)), method="joint", recipe=recipe, selection="loo", **options
