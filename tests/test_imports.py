@@ -43,6 +43,7 @@ ROAD = [
     "ranked",
     "validation",
     "checks",
+    "language",
     "adapt",
     "transfer",
     "multitask",
