@@ -1,7 +1,7 @@
 """The target's language, learned before its task: words of its texts without labels, one more cross-entropy.
 
-H = -(1/n) sum_i log Q(w_i | the text around it), nats a word piece: masked words (Devlin et al., NAACL 2019), of a causal
-model the next word; on the texts of the task itself (Gururangan et al., ACL 2020). What was learned is then the
+H = -(1/n) sum_i log Q(w_i | the text around it), nats a word piece: masked words (Devlin et al., NAACL 2019), of a
+causal model the next word; on the texts of the task itself (Gururangan et al., ACL 2020). What was learned is then the
 backbone of the four steps.
 """
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crossgraft.backbones.language import Vocabulary
+    from crossgraft.solve.batches import Hide
     from crossgraft.solve.net import Net
     from crossgraft.solve.settings import Settings
-    from crossgraft.solve.words import Hide
 
 FEWEST = 20  # texts
 HELD = 100  # texts that are only asked: a tenth, at most so many, and a quarter of FEWEST at least

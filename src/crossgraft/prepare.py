@@ -120,7 +120,9 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         task = (Tag if kind == "sentence" else Classify).union(target_classes, more)
     backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
     if kind == "sentence" and backbone.causal:
-        warnings.append(f"backbone {backbone.name} reads from left to right: a word's tag knows nothing of what follows it")
+        warnings.append(
+            f"backbone {backbone.name} reads from left to right: a word's tag knows nothing of what follows it"
+        )
     side = Side.of(target_domain, task, target_classes)
     # Rows that are test data only because `shots` hides their labels keep their inputs to learn from.
     free = np.isin(target_domain.splits, ("train", "unlabelled"))

@@ -59,7 +59,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Language:
-    """How layers of texts are asked for words: for hidden ones, or, where each token sees only those before it, the next.
+    """How layers of texts are asked for words: for hidden ones, or, where a token sees only those before it, the next.
 
     mask     the token that stands for a hidden word; None of a causal model, which hides none
     special  tokens that are no words

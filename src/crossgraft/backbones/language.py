@@ -32,15 +32,16 @@ class Vocabulary(nn.Module):
     ) -> None:
         super().__init__()
         self.transform, self.known = transform, known
-        self._tied = (embeddings,) if tied else ()
+        self.tied: tuple[nn.Module, ...] = (embeddings,) if tied else ()
         self.own = None if tied else nn.Parameter(decoder.weight.detach().clone())
         self.bias = None if decoder.bias is None else nn.Parameter(decoder.bias.detach().clone())
 
     @property
     def weight(self) -> Float[Tensor, "V E"]:
         """A row a word."""
-        weight: Tensor = self._tied[0].weight if self.own is None else self.own  # type: ignore[assignment]
-        return weight
+        weight: Any = self.tied[0].weight if self.own is None else self.own
+        found: Tensor = weight
+        return found
 
     def forward(self, states: Float[Tensor, "M D"]) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the logits are a linear map of (M, E), and that map."""
@@ -50,7 +51,7 @@ class Vocabulary(nn.Module):
         """-log Q(word), nats, in inference mode."""
         with torch.inference_mode():
             x, weight, bias = self(states)
-            parts = zip(x.split(AT_ONCE), words.split(AT_ONCE), strict=True)
+            parts = zip(torch.split(x, AT_ONCE), torch.split(words, AT_ONCE), strict=True)
             return torch.cat([F.cross_entropy(F.linear(z, weight, bias), y, reduction="none") for z, y in parts])
 
     def expect(self, counts: Int[Tensor, " V"]) -> None:
@@ -91,7 +92,7 @@ class _Given(nn.Module):
     def forward(self, *_: Any, **__: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
 
-        return BaseModelOutput(last_hidden_state=self.states)  # type: ignore[arg-type]
+        return BaseModelOutput(last_hidden_state=self.states)
 
 
 def language_of(folder: Path, config: Mapping[str, Any], causal: bool, own: bool) -> Language:
@@ -112,7 +113,7 @@ def language_of(folder: Path, config: Mapping[str, Any], causal: bool, own: bool
 def _head(folder: Path, layers: Any, causal: bool, own: bool, seed: int) -> Vocabulary:
     import transformers
 
-    make = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
+    make: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
     what = "use an encoder of which transformers has a language model, such as BERT or RoBERTa"
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -140,5 +141,5 @@ def _head(folder: Path, layers: Any, causal: bool, own: bool, seed: int) -> Voca
         x, weight, bias = made(states)
         if not torch.allclose(F.linear(x, weight, bias), expected, atol=1e-4):
             raise CrossgraftError(f"the model in {folder} does more than a linear map to reach its vocabulary", what)
-    made._tied = (layers.encoder.get_input_embeddings(),) if tied else ()
+    made.tied = (layers.encoder.get_input_embeddings(),) if tied else ()
     return made.train(layers.training)

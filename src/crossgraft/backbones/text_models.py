@@ -36,8 +36,8 @@ CODE = "texts-1"  # part of every revision: what this version makes of the same 
 
 def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"] = "text") -> Backbone:
     """An encoder by name or folder: pooling and length from the files of sentence-transformers where it has them, else
-    the mean over tokens, of a causal model the last; of sentences a feature a word. Neither torch nor transformers is imported before its layers
-    are needed, but for their groups.
+    the mean over tokens, of a causal model the last; of sentences a feature a word. Of auto, neither torch nor
+    transformers is imported before its layers are needed.
 
     weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
     """

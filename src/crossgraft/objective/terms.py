@@ -69,7 +69,7 @@ def words(view: View, *, vocabulary: Vocabulary) -> Float[Tensor, ""]:
     def summed(x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(F.linear(x, weight, bias), labels, reduction="sum")
 
-    parts = zip(x.split(ROWS), view.labels.split(ROWS), strict=True)
+    parts = zip(torch.split(x, ROWS), torch.split(view.labels, ROWS), strict=True)
     total: Tensor = torch.stack([checkpoint(summed, *part, use_reentrant=False) for part in parts]).sum()
     return total / len(x)
 

@@ -1,4 +1,4 @@
-"""Which words of a text are asked for: hidden ones, or, where tokens see only those before them, all that follow one."""
+"""Which words of a text are asked for: hidden ones, or, where tokens see only those before them, every next one."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def hidden(
     return torch.where(asked, new | (bare - ids) | WORD_BIT, bare), ids[asked].long()
 
 
-def following(
-    tokens: Int[Tensor, "B L"], special: Int[Tensor, " s"]
-) -> tuple[Int[Tensor, "B L"], Int[Tensor, " M"]]:
+def following(tokens: Int[Tensor, "B L"], special: Int[Tensor, " s"]) -> tuple[Int[Tensor, "B L"], Int[Tensor, " M"]]:
     """Every word piece asked for where the one before it stands; nothing is hidden. WORD_BIT marks these places.
 
     >>> given, words = following(torch.tensor([[7, 8, 9, -1]]), torch.tensor([1]))
