@@ -55,6 +55,7 @@ ROAD = [
     "ranked",
     "validation",
     "checks",
+    "language",
     "adapt",
     "transfer",
     "multitask",

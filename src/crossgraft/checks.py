@@ -40,6 +40,8 @@ def refuse(recipe: Recipe) -> None:
         if row is not None:
             raise UsageError(f"method {row.name} and an objective were given", "give one of the two")
         for term in Objective.parse(recipe.objective).terms:
+            if term.name == "words":
+                raise UsageError("words is learned before the task, not beside it", "give --masked-steps")
             for domain in row_of(term).reads(term):
                 if domain not in DOMAINS:
                     hint = nearest(domain, list(DOMAINS)) or f"the domains are {', '.join(DOMAINS)}"

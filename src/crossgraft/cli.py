@@ -79,6 +79,9 @@ def fit(
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places (audio).")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the target.")] = None,
     source_steps: Annotated[int | None, typer.Option(help="Gradient steps on the source.")] = None,
+    masked_steps: Annotated[
+        int | None, typer.Option(help="Gradient steps on hidden words of the target's texts, before the task.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option()] = None,
     lr: Annotated[float | None, typer.Option()] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,

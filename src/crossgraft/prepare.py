@@ -45,6 +45,7 @@ class Job:
     validators: dict[str, dict[str, float]] = field(default_factory=dict)
     searched: dict[str, dict[str, Any]] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
+    language: dict[str, Any] | None = None
 
     @property
     def rows(self) -> Int[np.ndarray, " n"]:
@@ -88,6 +89,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         raise UsageError("task tag needs tagged sentences", "give CoNLL files, or JSON lines with spans or tags")
     if recipe.task == "classify" and kind == "sentence":
         raise UsageError(f"{target_domain.name} holds tagged sentences", "leave out --task, or give --task tag")
+    if recipe.masked_steps is not None and kind not in ("text", "sentence"):
+        raise UsageError(f"masked_steps learns texts, and {target_domain.name} holds {kind}s", "leave it out")
     if kind in SEQUENCES:
         _sequences_can(recipe, "tags" if kind == "sentence" else "transcripts")
     for domain in (target_domain, *opened):
@@ -119,13 +122,18 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     else:
         task = (Tag if kind == "sentence" else Classify).union(target_classes, more)
     backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
+    if kind == "sentence" and backbone.causal:
+        warnings.append(
+            f"backbone {backbone.name} reads from left to right: a word's tag knows nothing of what follows it"
+        )
     side = Side.of(target_domain, task, target_classes)
     # Rows that are test data only because `shots` hides their labels keep their inputs to learn from.
     free = np.isin(target_domain.splits, ("train", "unlabelled"))
     side.free = free if recipe.shots is None else free | ~np.isin(given, ("test", "val"))
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
-        (s.features if backbone.pretrained and backbone.given is None else s.pixels)(backbone)
+        frozen = backbone.pretrained and backbone.given is None and recipe.masked_steps is None
+        (s.features if frozen else s.pixels)(backbone)
         if s.truth is not None:
             _alignable(s, backbone)
         warnings += s.notes

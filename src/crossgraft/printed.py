@@ -76,6 +76,14 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
             yield scores(name.replace("_", " "), part)
     yield f"kept: {result['kept']['model']}. {result['kept']['why']}"
     yield from worth(result)
+    if said := result.get("language"):
+        before, after, change = (said[key]["value"] for key in ("before", "after", "difference"))
+        span = f"[{said['difference']['low']:+.3f}, {said['difference']['high']:+.3f}]"
+        seen = f", {said['test_inputs']:,} of them test inputs" if said["test_inputs"] else ""
+        word = "the next word" if said["asked"] == "next" else "a masked word"
+        told = f"{word} costs {after:.3f} nats, before {before:.3f}: {change:+.3f} {span}"
+        yield f"language: {told} on {said['n']:,} held-out texts"
+        yield f"  learned from {said['texts']:,} texts of the target without labels{seen}"
     if weighed := result.get("sources"):
         cells = [f"{s['name']} {s['weight']:.3f}" + _measured(s) for s in weighed]
         yield f"sources: {', '.join(cells)}"

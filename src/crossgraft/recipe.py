@@ -85,6 +85,12 @@ class Recipe(BaseModel):
         description="gradient steps on the source: of a network trained from nothing, or of pretrained "
         "layers, which learn it only where this is given",
     )
+    masked_steps: int | None = Field(
+        None,
+        ge=1,
+        description="gradient steps on the target's texts before the task, without labels: words that are hidden, of "
+        "a causal model the next word",
+    )
     batch_size: int = Field(32, ge=1)
     lr: float | None = Field(None, gt=0, description="by default by schedule")
     weight_decay: float = Field(0.01, ge=0)

@@ -86,6 +86,7 @@ def record(
         "method": job.method,
         "schedule": schedule,
         "selection": job.selection,
+        "language": job.language,
         "lam": train_model.lam,
         "ridge": train_model.ridge,
         "objective": {"formula": str(train_model.objective), "terms": _terms(job, train_model)},

@@ -25,6 +25,7 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.checks import check, method_of, refuse
 from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for, search_lam
 from crossgraft.errors import CrossgraftError
+from crossgraft.language import learn_language
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
 from crossgraft.prepare import Job, prepare
@@ -170,6 +171,9 @@ def four_steps(steps: Steps, timed: Callable[[str], AbstractContextManager[None]
     job = steps.job
     models: dict[str, Fitted] = {}
     evidence: dict[str, HeldOut] = {}
+    if job.recipe.masked_steps is not None:
+        with timed("language"):
+            learn_language(job, steps.folder, steps.log)
     with timed("1 initialise"):
         f_s = steps.initialise()
     if job.covered:

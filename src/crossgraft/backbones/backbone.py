@@ -13,6 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
+    from crossgraft.backbones.language import Vocabulary
+
 TYPE_BITS = 24
 WORD_BIT = 1 << 28  # of the first token of each word that gets a feature
 NO_TOKEN = -1
@@ -56,6 +58,21 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Language:
+    """How layers of texts are asked for words: for hidden ones, or, where a token sees only those before it, the next.
+
+    mask     the token that stands for a hidden word; None of a causal model, which hides none
+    special  tokens that are no words
+    head     (layers, seed) to a `Vocabulary` of them: the model's own where it has one, else drawn from `seed`
+    """
+
+    causal: bool
+    mask: int | None
+    special: tuple[int, ...]
+    head: Callable[[nn.Module, int], Vocabulary] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class SourceHead:
     """The head that came with pretrained weights: logits = features @ weight + bias."""
 
@@ -81,6 +98,9 @@ class Backbone:
     frames      of utterances: how many frames clips of so many samples have, for arrays of integers
     times       and seconds: the middle of the first frame, and from one to the next
     given       of layers that somebody has beside this library: the shape of one example
+    causal      of texts: whether each token sees only those before it
+    language    of texts: how the layers are asked for words; None where they cannot be
+    adapted     whether they are published layers that have learned the target's texts since
     """
 
     name: str
@@ -97,11 +117,14 @@ class Backbone:
     frames: Callable[[Any], Any] | None = field(default=None, repr=False)
     times: tuple[float, float] = (0.0, 0.0)
     given: tuple[int, ...] | None = None
+    causal: bool = False
+    language: Callable[[], Language] | None = field(default=None, repr=False)
+    adapted: bool = False
 
     @property
     def published(self) -> bool:
         """Whether the layers learned elsewhere: they move by less, and in fewer steps."""
-        return self.portable or (self.given is not None and self.pretrained)
+        return self.portable or self.adapted or (self.given is not None and self.pretrained)
 
     @cached_property
     def module(self) -> nn.Module:

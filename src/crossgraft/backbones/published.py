@@ -72,7 +72,7 @@ def built(folder: Path, weights: str | None, what: str) -> Any:
     """
     from transformers import AutoConfig, AutoModel
 
-    with _quiet():
+    with quiet():
         try:
             if weights is None:
                 return AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
@@ -85,7 +85,7 @@ def built(folder: Path, weights: str | None, what: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no chatter of transformers; its level is as it was afterwards."""
     from transformers.utils import logging
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from crossgraft.backbones.backbone import Backbone, Tokens
+from crossgraft.backbones.backbone import Backbone, Language, Tokens
 from crossgraft.backbones.groups import groups_of_encoder
 from crossgraft.backbones.published import built, hashed, model_folder, read_json, revision
 from crossgraft.backbones.tokenizer import encoder_of, sentence_encoder_of
@@ -30,13 +30,14 @@ POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last",
     "pooling_mode_max_tokens": "max",
 }  # fmt: skip
+BOTH_WAYS = {"xlnet"}  # listed by transformers among causal models, and read in any order
 CODE = "texts-1"  # part of every revision: what this version makes of the same files
 
 
 def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"] = "text") -> Backbone:
     """An encoder by name or folder: pooling and length from the files of sentence-transformers where it has them, else
-    the mean over tokens; of sentences a feature a word. Neither torch nor transformers is imported before its layers
-    are needed, but for their groups.
+    the mean over tokens, of a causal model the last; of sentences a feature a word. Of auto, neither torch nor
+    transformers is imported before its layers are needed.
 
     weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
     """
@@ -47,16 +48,24 @@ def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"]
     dim = next((config[k] for k in ("hidden_size", "dim", "d_model", "n_embd") if k in config), None)
     if not isinstance(dim, int):
         raise CrossgraftError(f"{folder / 'config.json'} does not say how wide the model is", "give a text encoder")
-    pooling, normalise = _pooling(folder, name) if kind == "text" else ("words", False)
-    tokens = _tokens(folder, config, kind)
+    causal = name != "auto" and _causal(config)
+    pooling, normalise = _pooling(folder, name, causal) if kind == "text" else ("words", False)
+    tokens = _tokens(folder, config, kind, causal)
     parts = (CODE, tokens.revision, pooling, str(normalise), json.dumps(config, sort_keys=True))
     own = revision(folder, name, weights, *parts)
 
     def build() -> nn.Module:
         return _build(folder, config, tokens.length, pooling, normalise, weights)
 
-    known = weights != "random"
-    made = Backbone(name, own, kind, dim, build, AUTO_GROUPS, tokens=tokens, pretrained=known, portable=weights is None)
+    def language() -> Language:
+        from crossgraft.backbones.language import language_of
+
+        return language_of(folder, config, causal, own=weights is None)
+
+    made = Backbone(
+        name, own, kind, dim, build, AUTO_GROUPS, tokens=tokens, pretrained=weights != "random",
+        portable=weights is None, causal=causal, language=language,
+    )  # fmt: skip
     if name != "auto":
         made.groups = groups_of_encoder(made.module)
     return made
@@ -94,13 +103,27 @@ def _folder(name: str) -> Path:
     return model_folder(name)
 
 
-def _pooling(folder: Path, name: str) -> tuple[Pooling, bool]:
-    """How the model itself pools tokens, and whether it normalises the result."""
+def _causal(config: dict[str, Any]) -> bool:
+    """Whether each token of a model sees only those before it: of its kind there is no masked language model."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.get("model_type")
+    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return bool(config.get("is_decoder")) or (causal and kind not in BOTH_WAYS)
+
+
+def _pooling(folder: Path, name: str, causal: bool) -> tuple[Pooling, bool]:
+    """How the model itself pools tokens, and whether it normalises the result. Without a word of its own the mean, of
+    a causal model the last token, which alone has seen the whole text."""
+    default: Pooling = "last" if causal else "mean"
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         types = {str(m["type"]).rsplit(".", 1)[-1]: folder / m["path"] for m in modules}
     except FileNotFoundError:
-        return "mean", False
+        return default, False
     except (OSError, ValueError, KeyError, TypeError):
         raise CrossgraftError(f"{folder / 'modules.json'} is damaged", "copy the model again") from None
     if unknown := set(types) - {"Transformer", "Pooling", "Normalize"}:
@@ -113,10 +136,10 @@ def _pooling(folder: Path, name: str) -> tuple[Pooling, bool]:
         chosen = [k for k in POOLINGS if k == f"pooling_mode_{asked['pooling_mode']}_tokens"] or [asked["pooling_mode"]]
     if any(k not in POOLINGS for k in chosen) or len(chosen) > 1:
         raise CrossgraftError(f"backbone {name} pools by {', '.join(chosen)}", "mean, cls, last and max are known here")
-    return POOLINGS[chosen[0]] if chosen else "mean", "Normalize" in types
+    return POOLINGS[chosen[0]] if chosen else default, "Normalize" in types
 
 
-def _tokens(folder: Path, config: dict[str, Any], kind: str) -> Tokens:
+def _tokens(folder: Path, config: dict[str, Any], kind: str, causal: bool = False) -> Tokens:
     """The tokenizer of a folder, loaded when first used; chunks as long as the model was made for."""
 
     def said(file: str, key: str) -> int | None:
@@ -124,11 +147,13 @@ def _tokens(folder: Path, config: dict[str, Any], kind: str) -> Tokens:
         return value if isinstance(value, int) and 0 < value < 1 << 20 else None
 
     own = said("sentence_bert_config.json", "max_seq_length") or said("tokenizer_config.json", "model_max_length")
-    length = min(own or config.get("max_position_embeddings") or LONGEST, LONGEST)
+    places = next((config[k] for k in ("max_position_embeddings", "n_positions") if config.get(k)), LONGEST)
+    length = min(own or LONGEST, places, LONGEST)
     files = [folder / f for f in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") if (folder / f).is_file()]
     made_of = hashed(str(length), *map(file_revision, files))
     if kind == "sentence":
-        return Tokens(length, f"words-{made_of}", sentence_encoder_of(folder, length))
+        marks = "last" if causal else "first"
+        return Tokens(length, f"words-{marks}-{made_of}", sentence_encoder_of(folder, length, last=causal))
     typed = int(config.get("type_vocab_size") or 0) > 1
     return Tokens(length, made_of, encoder_of(folder, length, typed))
 
@@ -141,6 +166,7 @@ def _build(
     body = built(folder, weights, "give an encoder of texts")
     if getattr(body, "pooler", None) is not None:
         body.pooler = None  # nothing reads it
+    body.config.use_cache = False  # keys and values of a causal model are for a next token that never comes
     typed = int(config.get("type_vocab_size") or 0) > 1
     make = WordEncoder if pooling == "words" else TextEncoder
     module = make(body.float(), length, pooling, normalise, typed)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft.backbones.backbone import NO_TOKEN, TYPE_BITS, WORD_BIT
+from crossgraft.backbones.published import read_json
 from crossgraft.errors import CrossgraftError
 
 
@@ -31,9 +32,13 @@ def encoder_of(folder: Path, length: int, typed: bool) -> Callable[[Sequence[Any
     return encode
 
 
-def sentence_encoder_of(folder: Path, length: int) -> Callable[[Sequence[Any]], list[np.ndarray]]:
-    """`Tokens.encode` for sentences, tuples of words: WORD_BIT marks the first piece of every word, once.
+def sentence_encoder_of(
+    folder: Path, length: int, *, last: bool = False
+) -> Callable[[Sequence[Any]], list[np.ndarray]]:
+    """`Tokens.encode` for sentences, tuples of words: WORD_BIT marks one piece of every word, once: the first, or the
+    `last`, which of a causal model alone has seen the whole word.
 
+    Tokenizers of bytes tell a word within a sentence from one that begins it by the space before it, so all have one.
     A sentence of more than `length` tokens becomes windows that overlap by a half; a word is marked in that window in
     which it has most beside it.
     """
@@ -42,13 +47,14 @@ def sentence_encoder_of(folder: Path, length: int) -> Callable[[Sequence[Any]], 
     def encode(sentences: Sequence[Any]) -> list[np.ndarray]:
         tokenizer = read()
         unknown = tokenizer.token_to_id(str(getattr(tokenizer.model, "unk_token", None) or "[UNK]")) or 0
-        found = tokenizer.encode_batch([list(words) for words in sentences], is_pretokenized=True)
-        return [_windows(f, len(words), length, unknown) for f, words in zip(found, sentences, strict=True)]
+        space = " " if "ByteLevel" in str(tokenizer.pre_tokenizer) else ""
+        found = tokenizer.encode_batch([[space + w for w in words] for words in sentences], is_pretokenized=True)
+        return [_windows(f, len(words), length, unknown, last) for f, words in zip(found, sentences, strict=True)]
 
     return encode
 
 
-def _windows(found: Any, n: int, length: int, unknown: int) -> Int[np.ndarray, " L"]:
+def _windows(found: Any, n: int, length: int, unknown: int, last: bool) -> Int[np.ndarray, " L"]:
     """The row of a sentence of n words."""
     special = np.array(found.special_tokens_mask, dtype=bool)
     ids = np.array(found.ids, dtype=np.int32)
@@ -58,9 +64,9 @@ def _windows(found: Any, n: int, length: int, unknown: int) -> Int[np.ndarray, "
     words = np.array([-1 if w is None else w for w in found.word_ids], dtype=np.int64)[~special]
     starts = np.searchsorted(words, np.arange(n))  # word_ids never fall
     gone = np.flatnonzero(np.bincount(words, minlength=n)[:n] == 0)  # of characters that the tokenizer leaves out
-    pieces = np.insert(pieces, starts[gone], unknown)
-    starts = starts + np.searchsorted(gone, np.arange(n))
-    pieces[starts] |= WORD_BIT
+    pieces, words = np.insert(pieces, starts[gone], unknown), np.insert(words, starts[gone], gone)
+    marked = np.searchsorted(words, np.arange(n), side="right") - 1 if last else np.searchsorted(words, np.arange(n))
+    pieces[marked] |= WORD_BIT
     room = length - len(before) - len(after)
     if len(pieces) <= room:
         return np.concatenate([before, pieces, after])
@@ -96,6 +102,18 @@ def _read(folder: Path) -> Any:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def mask_and_special(folder: Path) -> tuple[int | None, tuple[int, ...]]:
+    """The token that stands for a hidden word, None where there is none, and all that are no words."""
+    tokenizer = _read(folder)
+    named = ["[MASK]", "<mask>"]
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / file).is_file():
+            said = read_json(folder / file, str(folder)).get("mask_token")
+            named.insert(0, str(said.get("content") if isinstance(said, dict) else said))
+    mask = next((i for name in named if (i := tokenizer.token_to_id(name)) is not None), None)
+    return mask, tuple(i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special)
 
 
 def _row(tokenizer: Any, text: Any, found: Any, length: int, typed: bool) -> Int[np.ndarray, " L"]:

@@ -13,7 +13,7 @@ from crossgraft.errors import UsageError, nearest
 from crossgraft.methods import METHODS, Method, Number
 from crossgraft.objective import domain_terms, keep_terms, self_terms
 from crossgraft.objective.algebra import Objective, Term
-from crossgraft.objective.terms import cross_entropy
+from crossgraft.objective.terms import cross_entropy, words
 from crossgraft.objective.views import View
 
 __all__ = ["METHODS", "TERMS", "Method", "Number", "TermRow", "domains_of", "evaluate_terms", "objective_for", "row_of"]
@@ -67,6 +67,7 @@ _CDAN: dict[str, Any] = {"heads": ("conditional",), "takes": ("progress",), "thr
 
 TERMS = {row.name: row for row in (
     TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True, citation="Good 1952"),
+    TermRow("words", words, default="target", heads=("vocabulary",), labels=True, citation="Devlin et al. 2019"),
     TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), takes=("progress",), through="features",
             citation="Ganin et al. 2016"),
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),

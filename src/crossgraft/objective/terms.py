@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from crossgraft.objective.views import View
 from crossgraft.tasks import MISSING
+
+if TYPE_CHECKING:
+    from crossgraft.backbones.language import Vocabulary
+
+ROWS = 512  # words whose logits over a whole vocabulary are in memory at once
 
 
 def cross_entropy(
@@ -45,6 +53,25 @@ def cross_entropy(
     # Where no element weighs anything the numerator is 0 too.
     total = (w * view.weight * losses).sum() if weighed else (w * losses).sum()
     return total / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
+
+
+def words(view: View, *, vocabulary: Vocabulary) -> Float[Tensor, ""]:
+    """H = -(1/n) sum_i log Q_i(w_i) over the n words that were hidden, or come next, nats a word piece.
+
+    Q_i = softmax(W t(f_i) + b) over the vocabulary, f_i the state where word i is asked for (Devlin et al., NAACL
+    2019). The logits of all n words are never in memory together.
+    """
+    x, weight, bias = vocabulary(view.features)
+    if hasattr(F, "linear_cross_entropy") and len(x) > ROWS:
+        options = nn.LinearCrossEntropyOptions(batch_chunk_size=ROWS)
+        return F.linear_cross_entropy(x, weight, view.labels, linear_bias=bias, options=options)
+
+    def summed(x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(F.linear(x, weight, bias), labels, reduction="sum")
+
+    parts = zip(torch.split(x, ROWS), torch.split(view.labels, ROWS), strict=True)
+    total: Tensor = torch.stack([checkpoint(summed, *part, use_reentrant=False) for part in parts]).sum()
+    return total / len(x)
 
 
 def alignment(view: View) -> Float[Tensor, ""]:

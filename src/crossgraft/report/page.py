@@ -52,6 +52,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "alerts": sections.alerts(result),
         "scores": sections.scores(result),
         "objective": sections.objective(result),
+        "language": sections.language(result),
         "sources": sections.sources(result),
         "selection": str(result.get("selection") or ""),
         "selection_means": sections.SELECTIONS.get(str(result.get("selection")), ""),

@@ -115,6 +115,18 @@ def objective(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def language(result: dict[str, Any]) -> dict[str, Any] | None:
+    """What the layers learned of the target's texts before the task: nats a word piece before and after."""
+    found = part(result, "language")
+    cells = [interval(found.get(key)) for key in ("before", "after", "difference")]
+    if any(cell is None for cell in cells):
+        return None
+    texts = [(nats(c.value), bounds(SCORES[-1], c)) for c in cells if c is not None]
+    return {key: found.get(key) for key in ("texts", "test_inputs", "n", "words", "steps", "asked", "head")} | {
+        "cells": texts
+    }
+
+
 def sources(result: dict[str, Any]) -> dict[str, Any]:
     """What each of several sources weighs, its examples, and the nats by which that was found."""
     found = rows(result, "sources", "name", "weight")

@@ -14,6 +14,7 @@ MODELS = {
     "target_only": "Without transfer",
     "source_only": "Source only",
     "source": "Source",
+    "language": "Words of the target's texts",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 
 import torch
@@ -19,15 +20,21 @@ def add(module: nn.Module, seed: int) -> None:
     """
     if find_spec("peft") is None:
         raise CrossgraftError("schedule lora needs peft", "pip install crossgraft[lora]")
-    linear = [name for name, layer in module.named_modules() if type(layer) is nn.Linear]
+    linear = [name for name, layer in module.named_modules() if type(layer) is nn.Linear or _transposed(layer)]
     if not linear:
         raise UsageError("schedule lora needs linear layers, and this backbone has none", "use lp_ft or full")
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=linear)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft finds out by itself, layer by layer
         torch.manual_seed(seed)
         inject_adapter_in_model(config, module)
+
+
+def _transposed(layer: nn.Module) -> bool:
+    """Whether this is GPT-2's linear layer, which transformers calls a convolution."""
+    return type(layer).__name__ == "Conv1D" and type(layer).__module__ == "transformers.pytorch_utils"
 
 
 def learned(name: str, adapted: bool) -> bool:

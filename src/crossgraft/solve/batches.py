@@ -19,6 +19,7 @@ from crossgraft.seeds import Passes, rng, seed_for
 from crossgraft.tasks import MISSING
 
 Augment = Callable[[Tensor, Generator], Tensor]
+Hide = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]
 
 
 class TaskLabels(NamedTuple):
@@ -99,6 +100,7 @@ class Stream:
     strong      the same for the second view of terms that ask for one
     known       weights of the rows, (N,), by name
     tasks       labels of several tasks by name; `labels` are not read then
+    hide        a batch of tokens to the same with some of its words hidden, and those words, which are its labels then
 
     Every epoch is a permutation of its own, and batches run on from one epoch into the next.
 
@@ -114,6 +116,7 @@ class Stream:
     strong: Augment | None = None
     known: Mapping[str, np.ndarray] = field(default_factory=dict)
     tasks: Mapping[str, TaskRows] = field(default_factory=dict)
+    hide: Hide | None = None
 
     def rows(self, seed: int, use: str, step: int) -> Int[np.ndarray, " B"]:
         """The rows that step `step` (from 0) reads."""
@@ -151,6 +154,8 @@ class Stream:
             second = self.strong(values, Generator().manual_seed(seed_for(seed, f"{use}/strong{step}")))
         if self.augment is not None:
             values = self.augment(values, Generator().manual_seed(seed_for(seed, f"{use}/augment{step}")))
+        if self.hide is not None:
+            values, labels = self.hide(values, Generator().manual_seed(seed_for(seed, f"{use}/hide{step}")))
         known = {name: torch.from_numpy(w[rows]) for name, w in self.known.items()} | {"at": torch.from_numpy(rows)}
         if isinstance(own, Ragged) and isinstance(self.values, Ragged) and self.values.sound:
             known["symbols"] = torch.from_numpy(own.lengths)

@@ -57,6 +57,8 @@ class Fitted:
         """What the head reads of some rows of a domain."""
         if self.backbone.portable:
             return side.features(self.backbone)[slice(None) if rows is None else rows]
+        if (held := side.kept.get(("embedded", self.backbone.revision))) is not None:  # a head was solved on them
+            return held[slice(None) if rows is None else rows]
         at = slice(None) if rows is None else side.examples(rows)
         return features.embed(self.backbone, side.pixels(self.backbone)[at])
 
