@@ -136,10 +136,10 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
                 scores = measured(pool.task.part(name), log_p, side.targets(rows), side.words(rows))
                 found[how] = {k: scores[k]["value"] for k in ("accuracy", "f1", "cross_entropy") if k in scores}
         tasks[name] = found
-    affinity = {f"{x.of} to {x.on}": (x.change.value, x.change.low, x.change.high) for x in outcome.affinity}
+    affinity = {f"{x.of} to {x.on}": (x.change.value, x.pair.value) for x in outcome.affinity}
     return cell | {
         "tasks": tasks, "affinity": affinity, "without": without, "groups": outcome.groups,
-        "dropped": list(outcome.dropped), "lam": dict(outcome.joint.lams), "seconds": seconds,
+        "dropped": list(outcome.sharing.dropped), "lowered": outcome.sharing.lowered, "lam": dict(outcome.joint.lams), "seconds": seconds,
         "wall": time.perf_counter() - began,
     }  # fmt: skip
 
@@ -175,16 +175,18 @@ def main() -> None:
 
 
 def _agreement(done: list[dict[str, Any]]) -> None:
-    """How often the sign of an affinity, and of its mean over seeds, is that of leaving the task out."""
-    pairs = list(done[0]["affinity"])
-    each = [(row["affinity"][p][0] > 0) == (row["without"][p] > 0) for row in done for p in pairs]
-    table, agreed = [], []
-    for p in pairs:
-        a, w = float(np.mean([r["affinity"][p][0] for r in done])), float(np.mean([r["without"][p] for r in done]))
-        agreed.append(bool((a > 0) == (w > 0)))
-        table.append([p, f"{a:+.3f}", f"{w:+.3f}", "yes" if agreed[-1] else "no"])
-    table.append(["pairs that agree", "", "", f"{sum(agreed)} of {len(agreed)}; of single seeds {np.mean(each):.0%}"])
-    cells.table("multi-affinity", ["pair", "affinity, nats", "left out, nats", "same sign"], table)
+    """How often the sign of an affinity on held-out labels is that of leaving the task out, on the test part."""
+    names = list(done[0]["affinity"])
+    table = []
+    both = np.array([[row["affinity"][n] for n in names] for row in done])  # (seeds, pairs, beside all and the two alone)
+    left = np.array([[row["without"][n] for n in names] for row in done])[:, :, None]
+    alike, on_mean = (both > 0) == (left > 0), (both.mean(0) > 0) == (left.mean(0) > 0)
+    for n, (beside, pair), (without,) in zip(names, both.mean(0), left.mean(0), strict=True):
+        table.append([n, f"{beside:+.3f}", f"{pair:+.3f}", f"{without:+.3f}"])
+    single = [f"{hits.sum()} of {hits.size} of single seeds, {own.sum()} of {own.size} of means"
+              for hits, own in zip(alike.transpose(2, 0, 1), on_mean.T, strict=True)]  # fmt: skip
+    table.append(["same sign", *single, ""])
+    cells.table("multi-affinity", ["pair", "affinity, nats", "the two alone, nats", "left out, nats"], table)
 
 
 def _rows(case: str, done: list[dict[str, Any]]) -> list[list[Any]]:

@@ -340,22 +340,16 @@ def test_a_task_leaves_the_joint_model_only_beyond_noise() -> None:
 
 def test_affinities_are_of_ordered_pairs_and_groups_gain_most() -> None:
     base = np.linspace(0.5, 1.0, 30)
-    pairs = {("a", "b"): {"a": base - 0.2, "b": base - 0.1}, ("a", "c"): {"a": base + 0.3, "c": base + 0.1},
-             ("b", "c"): {"b": base + 0.1, "c": base}}  # fmt: skip
-    found = affinities(dict.fromkeys("abc", base), pairs)
-    said = {(x.of, x.on): round(x.change.value, 3) for x in found}
-    assert said == {
-        ("b", "a"): 0.2,
-        ("a", "b"): 0.1,
-        ("c", "a"): -0.3,
-        ("a", "c"): -0.1,
-        ("c", "b"): -0.1,
-        ("b", "c"): 0,
-    }
+    does = {"ba": 0.2, "ab": 0.1, "ca": -0.3, "ac": -0.1, "cb": -0.1, "bc": 0.0}  # of, on
+    pairs = {(of, on): base - gain for (of, on), gain in does.items()}
+    without = {pair: base + 0.5 for pair in pairs}
+    found = affinities(dict.fromkeys("abc", base), pairs, dict.fromkeys("abc", base), without)
+    assert {x.of + x.on: round(x.pair.value, 3) for x in found} == does
+    assert [round(x.change.value, 3) for x in found] == [0.5] * 6
     assert grouping("abc", found) == [["a", "b"], ["c"]]
     many = [f"t{i}" for i in range(10)]
     up = Difference(0.1, 0.05, 0.15, 0.01)
-    two = [Affinity("t0", "t1", up), Affinity("t1", "t0", up)]
+    two = [Affinity("t0", "t1", up, up), Affinity("t1", "t0", up, up)]
     assert sorted(map(sorted, grouping(many, two)))[0] == ["t0", "t1"]
 
 

@@ -103,9 +103,11 @@ def several(result: dict[str, Any]) -> Iterable[str]:
                 yield "  " + scores(title, own[title])
     for name, why in result["dropped"].items():
         yield f"left out: {name}, {why}"
+    for name, why in result["lowered"].items():
+        yield f"weighs less: {name}, {why}"
     for row in result["affinity"]:
         span = f"{row['value']:+.3f} nats [{row['low']:+.3f}, {row['high']:+.3f}]"
-        yield f"{row['of']} to {row['on']}: {span}"
+        yield f"{row['of']} to {row['on']}: {span} beside all, {row['pair']['value']:+.3f} the two alone"
     if result["grouping"]:
         yield "suggested groups: " + "; ".join(" + ".join(own) for own in result["grouping"])
     yield from _closing(result)

@@ -20,6 +20,8 @@ from crossgraft.tasks import Classify
 
 FOLDS = 3  # each costs a training for every model that is compared
 Names = tuple[str, ...]
+Weights = tuple[tuple[str, float], ...]
+Key = tuple[Names, Weights]
 
 
 @dataclass(eq=False)
@@ -29,8 +31,8 @@ class Steps:
     pool: Pool
     folder: Path
     log: Callable[[dict[str, Any]], None]
-    models: dict[Names, Joined] = field(default_factory=dict)
-    evidence: dict[Names, dict[str, HeldOut]] = field(default_factory=dict)
+    models: dict[Key, Joined] = field(default_factory=dict)
+    evidence: dict[Key, dict[str, HeldOut]] = field(default_factory=dict)
 
     @property
     def schedule(self) -> str:
@@ -52,48 +54,60 @@ class Steps:
             return "target_val"
         return "loo" if self.schedule == "frozen" and self._classes(self.pool.names) else "cv"
 
-    def learn(self, names: Names) -> Joined:
-        """The tasks of these names, together, on all their labelled training examples."""
-        if names not in self.models:
-            train = self.pool.examples("train")
-            self.models[names] = self._on(names, train, _use(names, self.pool.names))
-        return self.models[names]
+    def learn(self, names: Names, weights: Weights = ()) -> Joined:
+        """The tasks of these names, together, on all their labelled training examples.
 
-    def held_out(self, names: Names) -> dict[str, HeldOut]:
+        weights  what the weight of some of them is multiplied by
+        """
+        if (key := (names, weights)) not in self.models:
+            self.models[key] = self._on(key, self.pool.examples("train"))
+        return self.models[key]
+
+    def held_out(self, names: Names, weights: Weights = ()) -> dict[str, HeldOut]:
         """What a model of these tasks says of labels that it has not learned from, by task."""
-        if names not in self.evidence:
+        if (key := (names, weights)) not in self.evidence:
             if self.selection == "target_val":
-                self.evidence[names] = self.learn(names).judged(self.pool, self.pool.examples("val"), names)
+                self.evidence[key] = self.learn(*key).judged(self.pool, self.pool.examples("val"), names)
             elif self.selection == "loo":
-                self.learn(names)
+                self.learn(*key)
             else:
-                self.evidence[names] = self._by_folds(names)
-        return self.evidence[names]
+                self.evidence[key] = self._by_folds(key)
+        return self.evidence[key]
+
+    def losses(self, names: Names, on: str, weights: Weights = ()) -> np.ndarray:
+        """The held-out losses of one of them, nats."""
+        return np.asarray(self.held_out(names, weights)[on].losses)
 
     def _classes(self, names: Sequence[str]) -> bool:
         return all(type(self.pool.task.part(n)) is Classify for n in names)
 
-    def _on(self, names: Names, examples: Examples, use: str, held: Mapping[str, Any] | None = None) -> Joined:
+    def _on(self, key: Key, examples: Examples, fold: str = "", held: Mapping[str, Any] | None = None) -> Joined:
+        names, weights = key
+        pool = self.pool.weighed(weights)
         if self.schedule == "frozen":
-            found = frozen(self.pool, names, examples, held=held)
-            if "/" not in use and self._classes(names) and self.selection == "loo":
-                self.evidence[names] = found.evidence
+            found = frozen(pool, names, examples, held=held)
+            if not fold and self._classes(names) and self.selection == "loo":
+                self.evidence[key] = found.evidence
             return found.joined
-        return moving(self.pool, names, examples, self.schedule, use, folder=self.folder, log=self.log)
+        use = _called(key, self.pool.names)
+        return moving(pool, names, examples, self.schedule, use, fold, folder=self.folder, log=self.log)
 
-    def _by_folds(self, names: Names) -> dict[str, HeldOut]:
+    def _by_folds(self, key: Key) -> dict[str, HeldOut]:
         """Folds of examples, the same for every model, so that losses are paired."""
-        train, use = self.pool.examples("train"), _use(names, self.pool.names)
-        held = self.learn(names).chosen if self.schedule == "frozen" else None
+        names, train = key[0], self.pool.examples("train")
+        held = self.learn(*key).chosen if self.schedule == "frozen" else None
         at = {n: self.pool.examples("train", n) for n in names}
         losses = {n: np.full(len(at[n]), np.nan) for n in names}
         for i, fold in enumerate(self.pool.folds(self.pool.recipe.seed, FOLDS)):
-            model = self._on(names, np.setdiff1d(train, fold), f"{use}/fold{i}", held)
+            model = self._on(key, np.setdiff1d(train, fold), f"/fold{i}", held)
             for n, found in model.judged(self.pool, fold, names).items():
                 losses[n][np.isin(at[n], fold)] = found.losses
         return {n: HeldOut(own) for n, own in losses.items()}
 
 
-def _use(names: Names, every: Names) -> str:
+def _called(key: Key, every: Names) -> str:
     """What a training is called."""
-    return "joint" if names == every else " and ".join(names)
+    names, weights = key
+    factors = dict(weights)
+    each = [f"{factors[n]:g} {n}" if n in factors else n for n in names]
+    return "joint" if names == every and not weights else " and ".join(each)

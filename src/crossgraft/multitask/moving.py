@@ -31,6 +31,7 @@ def moving(
     examples: Examples,
     schedule: str,
     use: str,
+    fold: str,
     *,
     folder: Path,
     log: Callable[[dict[str, Any]], None],
@@ -38,7 +39,10 @@ def moving(
     """The gradient loop on the examples that have a label of a task; one task by itself is trained as any other.
 
     Each data set is a stream, whose examples pass the layers once for all of its tasks. A batch holds `batch_size`
-    times as many examples as there are data sets, in shares as n^(1/T).
+    times as many examples as there are data sets, in shares as n^(1/T). First weights and batches are drawn alike
+    whatever the tasks are, so that models of some of them and of others differ by little else.
+
+    use, fold  what the training is called, and which examples it is without
     """
     from crossgraft.solve.augment import augmentation_for
     from crossgraft.solve.loop import Stream
@@ -70,9 +74,9 @@ def moving(
         raise UsageError("weightings of gradients do not scale losses as fp16 needs", "use --precision bf16 or no")
     found = learn(
         backbone, streams, columns, objective, schedule, settings, start,
-        copied=copied, seed=recipe.seed, use=use, weighting=weighting,
-        checkpoint=folder / f"{use.replace('/', '-')}.safetensors",
-        log=lambda row: None if "/" in use else log({"model": use} | row),
+        copied=copied, seed=recipe.seed, use=f"tasks{fold}", weighting=weighting,
+        checkpoint=folder / f"{(use + fold).replace('/', '-')}.safetensors",
+        log=lambda row: None if fold else log({"model": use} | row),
     )  # fmt: skip
     weights = {} if found.weights is None else dict(zip(names, found.weights.tolist(), strict=True))
     return Joined(task, Fitted(*found.head, objective, schedule), str(objective), {}, weights)

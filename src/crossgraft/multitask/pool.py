@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,14 @@ class Pool:
         """The tasks' names."""
         return self.task.names
 
+    def weighed(self, weights: Sequence[tuple[str, float]]) -> Pool:
+        """The pool with the weights of some tasks multiplied."""
+        if not weights:
+            return self
+        tasks, factors = self.recipe.asked, dict(weights)
+        lower = {n: t.model_copy(update={"weight": t.weight * factors.get(n, 1.0)}) for n, t in tasks.items()}
+        return replace(self, recipe=self.recipe.model_copy(update={"tasks": lower}))
+
     def of_set(self, name: str, examples: Examples) -> Examples:
         """Those of some examples that are of a data set."""
         assert self.domain.origin is not None
@@ -66,6 +75,10 @@ class Pool:
         if name is not None:
             found = self.sides[name].examples(self.labelled(name, found))
         return found
+
+    def ordered(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Some tasks in their order."""
+        return tuple(n for n in self.names if n in names)
 
     def beside(self, name: str) -> tuple[str, ...]:
         """The other tasks that share classes with one."""

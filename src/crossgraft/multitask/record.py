@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crossgraft.measure.compare import mcnemar, paired
+from crossgraft.measure.compare import Difference, mcnemar, paired
 from crossgraft.measure.scores import measured
 from crossgraft.model import Model
 from crossgraft.multitask.outputs import Joined
@@ -60,13 +60,12 @@ def record(run: MultiRun, steps: Steps, outcome: Outcome, seconds: Mapping[str, 
         "task": {"kind": Multi.kind, "tasks": list(pool.names)},
         "tasks": tasks,
         "main": recipe.main,
-        "together": list(outcome.together),
-        "dropped": outcome.dropped,
+        "together": list(outcome.sharing.together),
+        "dropped": outcome.sharing.dropped,
+        "lowered": outcome.sharing.lowered,
         "shared_classes": [sorted(own) for own in pool.alike],
         "affinity": [
-            {"of": x.of, "on": x.on, "value": d.value, "low": d.low, "high": d.high, "p_value": d.p}
-            for x in outcome.affinity
-            for d in [x.change]
+            {"of": x.of, "on": x.on, **_difference(x.change), "pair": _difference(x.pair)} for x in outcome.affinity
         ],
         "grouping": outcome.groups,
         "backbone": {
@@ -89,7 +88,7 @@ def record(run: MultiRun, steps: Steps, outcome: Outcome, seconds: Mapping[str, 
 def _save(run: MultiRun, pool: Pool, outcome: Outcome) -> None:
     """One model of all tasks that are kept together; on features that stand still also of those kept alone."""
     kept = {n: outcome.kept[n].model for n in pool.names}
-    together = [n for n in outcome.together if kept[n] == "joint"]
+    together = [n for n in outcome.sharing.together if kept[n] == "joint"]
     apart = [n for n in pool.names if n not in together]
     if outcome.joint.fitted.schedule == "frozen":
         each = [outcome.joint if n in together else outcome.alone[n] for n in pool.names]
@@ -137,12 +136,15 @@ def _paired(pool: Pool, name: str, log_p: Mapping[str, Mapping[str, Any]]) -> di
     side, rows = pool.sides[name], pool.labelled(name, pool.examples("test"))
     task = pool.task.part(name)
     d = paired(side.losses(log_p["joint"][name], rows), side.losses(log_p["alone"][name], rows))
-    found: dict[str, Any] = {"cross_entropy": {"value": d.value, "low": d.low, "high": d.high, "p_value": d.p}}
+    found: dict[str, Any] = {"cross_entropy": _difference(d)}
     if type(task) is Classify:
         hits, others = (task.hits(log_p[m][name], side.labels[rows]) for m in ("joint", "alone"))
-        e = paired(hits, others)
-        found["accuracy"] = {"value": e.value, "low": e.low, "high": e.high, "p_value": mcnemar(hits, others)}
+        found["accuracy"] = _difference(paired(hits, others)) | {"p_value": mcnemar(hits, others)}
     return found
+
+
+def _difference(d: Difference) -> dict[str, Any]:
+    return {"value": d.value, "low": d.low, "high": d.high, "p_value": d.p}
 
 
 def _predictions(pool: Pool, name: str, log_p: Any, side: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Several tasks at once: each alone, all together, what each does to each other, and which is kept for every task."""
+"""Several tasks at once: all together, each alone, what each does to each other, and which is kept for every task."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from crossgraft.asked import name_of
 from crossgraft.errors import UsageError
 from crossgraft.multitask.affinity import Affinity, affinities, grouping
 from crossgraft.multitask.asked import MultiRecipe, tasks_of
 from crossgraft.multitask.given import given
-from crossgraft.multitask.keep import BEYOND, MAIN, Kept, harmed, kept_for
-from crossgraft.multitask.learning import Names, Steps
+from crossgraft.multitask.guard import Sharing, guarded
+from crossgraft.multitask.keep import BEYOND, MAIN, Kept, kept_for
+from crossgraft.multitask.learning import Steps
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.record import record
 from crossgraft.multitask.run import MultiRun
@@ -28,62 +26,56 @@ from crossgraft.run import RESULT, free_folder
 
 @dataclass(eq=False)
 class Outcome:
-    """The joint model and its tasks, each task alone, which is kept for each, and who was left out for whose sake."""
+    """Which tasks are trained together, their model, each task alone, and which of the two is kept for each."""
 
-    together: Names
+    sharing: Sharing
     joint: Joined
     alone: dict[str, Joined]
     kept: dict[str, Kept]
-    dropped: dict[str, str]
     affinity: list[Affinity]
     groups: list[list[str]]
 
 
 def all_steps(steps: Steps, timed: Callable[[str], Any]) -> Outcome:
-    """Alone, together, the guard of the main task, the affinity matrix, and what is kept."""
+    """Together, alone, the guard of the main task, the affinity matrix, and what is kept."""
     pool, recipe = steps.pool, steps.pool.recipe
-    together, dropped = pool.names, {}
+    sharing = Sharing(pool.names)
     with timed("joint"):
-        steps.learn(together)
+        steps.learn(pool.names)
     with timed("alone"):
         alone = {n: steps.learn((n,)) for n in pool.names} if recipe.baselines or recipe.guard else {}
     kept = {n: Kept("joint", "It is what was asked for; nothing was compared.") for n in pool.names}
-    pairs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-
-    def pair(a: str, b: str) -> dict[str, np.ndarray]:
-        names = tuple(n for n in pool.names if n in (a, b))
-        return {n: found.losses for n, found in steps.held_out(names).items()}
-
-    def loss(names: Names, name: str) -> np.ndarray:
-        return np.asarray(steps.held_out(names)[name].losses)
-
     if recipe.guard:
         with timed("guard"):
-            main = recipe.main
-            if main is not None and harmed(loss(together, main), loss((main,), main), MAIN):
-                dropped = {
-                    n: f"beside it the held-out cross-entropy of {main!r} is worse than alone"
-                    for n in pool.names
-                    if n != main and harmed(pair(n, main)[main], loss((main,), main), MAIN)
-                }
-                rest = tuple(n for n in pool.names if n not in dropped)
-                if dropped and len(rest) > 1:
-                    together = rest
-                    steps.learn(together)
+            if recipe.main is not None:
+                sharing = guarded(steps, recipe.main)
+                steps.learn(sharing.together, sharing.weights)
             for n in pool.names:
-                if n in dropped:
-                    kept[n] = Kept("alone", f"Left out of the joint training: {dropped[n]}.")
+                if n in sharing.dropped:
+                    kept[n] = Kept("alone", f"Left out of the joint training: {sharing.dropped[n]}.")
                 else:
-                    kept[n] = kept_for(loss(together, n), loss((n,), n), MAIN if n == main else BEYOND)
+                    losses = steps.losses(sharing.together, n, sharing.weights)
+                    kept[n] = kept_for(losses, steps.losses((n,), n), MAIN if n == recipe.main else BEYOND)
     found: list[Affinity] = []
     if recipe.affinity:
         with timed("affinity"):
-            for a, b in combinations(pool.names, 2):
-                if steps.schedule != "frozen" or b in pool.beside(a):
-                    pairs[a, b] = pair(a, b)
-            found = affinities({n: loss((n,), n) for n in pool.names}, pairs)
+            found = measured(steps)
     groups = grouping(pool.names, found) if found else []
-    return Outcome(together, steps.learn(together), alone, kept, dropped, found, groups)
+    return Outcome(sharing, steps.learn(sharing.together, sharing.weights), alone, kept, found, groups)
+
+
+def measured(steps: Steps) -> list[Affinity]:
+    """The affinity of every ordered pair of tasks that share something."""
+    pool = steps.pool
+    pairs, without, whole = {}, {}, {}
+    for on in pool.names:
+        every = tuple(n for n in pool.names if steps.schedule != "frozen" or n == on or n in pool.beside(on))
+        whole[on] = steps.losses(every, on)
+        for of in every:
+            if of != on:
+                pairs[of, on] = steps.losses(pool.ordered((of, on)), on)
+                without[of, on] = steps.losses(tuple(n for n in every if n != of), on)
+    return affinities({n: steps.losses((n,), n) for n in pool.names}, pairs, whole, without)
 
 
 def multi(

@@ -50,7 +50,7 @@ def render(
         recipe=recipe,
         headline=_headline(result),
         tasks=[_task(n, part(result, "tasks", n), predictions, i) for i, n in enumerate(names)],
-        matrix=_matrix(result, names),
+        matrices=_matrices(result, names),
         training=training(measures),
         seconds=seconds(result),
     )
@@ -102,11 +102,17 @@ def _said(label: Any) -> str:
     return " ".join(map(str, label)) if isinstance(label, list) else str(label)
 
 
-def _matrix(result: dict[str, Any], names: list[str]) -> dict[str, Any] | None:
-    """Affinities as a table: a row a task that is trained on, a column a task that is judged."""
-    found = {(str(x["of"]), str(x["on"])): x for x in rows(result, "affinity", "of", "on", "value", "low", "high")}
+def _matrices(result: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
+    """Affinities as tables: a row a task that is trained on, a column a task that is judged."""
+    found = rows(result, "affinity", "of", "on", "value", "low", "high")
     if not found:
-        return None
+        return []
+    pairs = {(str(x["of"]), str(x["on"])): part(x, "pair") for x in found}
+    every = _matrix("Left out of all tasks, less with all", {(str(x["of"]), str(x["on"])): x for x in found}, names)
+    return [every] if len(names) == 2 else [every, _matrix("Alone, less beside this task only", pairs, names)]
+
+
+def _matrix(title: str, found: dict[tuple[str, str], dict[str, Any]], names: list[str]) -> dict[str, Any]:
     cells = []
     for of in names:
         row: list[tuple[Markup | str, str, str]] = []
@@ -116,4 +122,4 @@ def _matrix(result: dict[str, Any], names: list[str]) -> dict[str, Any] | None:
             tone = "good" if low > 0 else "bad" if high < 0 else ""
             row.append((*signed(x, 1.0), tone) if x is not None else ("", "", ""))
         cells.append((of, row))
-    return {"names": names, "rows": cells}
+    return {"title": title, "names": names, "rows": cells}
