@@ -139,7 +139,8 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     affinity = {f"{x.of} to {x.on}": (x.change.value, x.pair.value) for x in outcome.affinity}
     return cell | {
         "tasks": tasks, "affinity": affinity, "without": without, "groups": outcome.groups,
-        "dropped": list(outcome.sharing.dropped), "lowered": outcome.sharing.lowered, "lam": dict(outcome.joint.lams), "seconds": seconds,
+        "dropped": list(outcome.sharing.dropped), "lowered": outcome.sharing.lowered,
+        "lam": dict(outcome.joint.lams), "seconds": seconds,
         "wall": time.perf_counter() - began,
     }  # fmt: skip
 
@@ -178,7 +179,9 @@ def _agreement(done: list[dict[str, Any]]) -> None:
     """How often the sign of an affinity on held-out labels is that of leaving the task out, on the test part."""
     names = list(done[0]["affinity"])
     table = []
-    both = np.array([[row["affinity"][n] for n in names] for row in done])  # (seeds, pairs, beside all and the two alone)
+    both = np.array(
+        [[row["affinity"][n] for n in names] for row in done]
+    )  # (seeds, pairs, beside all and the two alone)
     left = np.array([[row["without"][n] for n in names] for row in done])[:, :, None]
     alike, on_mean = (both > 0) == (left > 0), (both.mean(0) > 0) == (left.mean(0) > 0)
     for n, (beside, pair), (without,) in zip(names, both.mean(0), left.mean(0), strict=True):
