@@ -24,7 +24,7 @@ TOLERANCE, NODE, REFIT = 1e-6, 1e-6, 1e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
 # multiplications that refits of the whole grid may take, of near nodes, of distant ones, and of one point
-WORK, NEAR, NODES, MOST_WORK = 1e10, 1e11, 2e12, 1e12
+WORK, NEAR, NODES, MOST_WORK = 1e10, 3e10, 2e12, 1e12
 REFITTED = 30  # target rows up to which every point is refitted
 
 
