@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
-BESIDE = ["errors", "lazy", "seeds", "progress", "tasks", "alignments", "transcripts", "several", "methods", "recipe"]
+BESIDE = [
+    "errors",
+    "lazy",
+    "seeds",
+    "progress",
+    "chains",
+    "tasks",
+    "alignments",
+    "transcripts",
+    "several",
+    "methods",
+    "recipe",
+]
 ROAD = [
     "domains",
     "asked",
