@@ -17,6 +17,7 @@ BESIDE = [
     "seeds",
     "folds",
     "progress",
+    "chains",
     "tasks",
     "alignments",
     "transcripts",

@@ -23,7 +23,7 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.run import Run
-from crossgraft.solve.aligned import Utterances, choose, losses, solve
+from crossgraft.solve.sequences import Sequences, choose, losses, solve
 from crossgraft.stream import BLOCK, LONGEST, blocks, listen, pieces
 
 
@@ -76,7 +76,7 @@ def test_frames_are_indexed_by_clip() -> None:
 # The head ----------------------------------------------------------------------------------------------------------
 
 
-def noisy(n: int, seed: int, shift: float = 0.0) -> Utterances:
+def noisy(n: int, seed: int, shift: float = 0.0) -> Sequences:
     """Clips in which symbol k shows as feature k, in some noise."""
     draw = np.random.default_rng(seed)
     clips, said = [], []
@@ -85,7 +85,7 @@ def noisy(n: int, seed: int, shift: float = 0.0) -> Utterances:
         path = np.concatenate([[0, s, s] for s in symbols] + [[0]])
         clips.append(np.eye(5)[path + 0] + shift * np.eye(5)[4] + 0.3 * draw.standard_normal((len(path), 5)))
         said.append(symbols)
-    return Utterances(Frames.of(clips), Ragged.of(said))
+    return Sequences(Frames.of(clips), Ragged.of(said), np.arange(4))
 
 
 def test_the_solution_is_a_minimum_that_says_what_was_said() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.measure.unknown import energy
 from crossgraft.prepare import Job
@@ -40,7 +39,8 @@ class HeldOut:
     """What a model says of examples that it has not learned from.
 
     losses             -log p(y_i|x_i), nats, one an example (of sentences `Side.by_example`)
-    log_probabilities  of every class, a row each, (n, k); None where leave-one-out gives the losses alone
+    log_probabilities  of every class, a row each, (n, k); None where leave-one-out gives the losses alone, and for
+                       sequences
     energies           how little of any class each example shows, nats (`measure.unknown`); None for sequences
     """
 
@@ -57,16 +57,11 @@ def outputs(model: Fitted, side: Side, rows: Rows) -> tuple[Any, Losses]:
     return log_softmax(z), energy(z)
 
 
-def of(log_p: Any, side: Side, rows: Rows, energies: Losses | None = None) -> HeldOut:
-    """Held-out evidence from log-probabilities of rows."""
-    energies = energies if energies is not None and len(energies) else None
-    return HeldOut(side.losses(log_p, rows), None if side.truth is not None else log_p, energies)
-
-
 def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
     log_p, energies = outputs(model, side, rows)
-    return of(log_p, side, rows, energies)
+    losses = side.losses(log_p, rows)
+    return HeldOut(losses, log_p, energies) if len(energies) else HeldOut(losses)
 
 
 def judged_on(job: Job) -> Rows:
@@ -99,19 +94,20 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     n, k = len(job.rows), len(job.target.columns)
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
-    log_p: Any = np.zeros((n, k)) if job.target.truth is None else Frames.of([np.zeros((1, k))] * n)
-    seen, energies = np.zeros(n, dtype=bool), np.zeros(n)
+    log_p, losses, seen, energies = np.zeros((n, k)), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n)
     plain = job.target.lengths is None and job.target.truth is None
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
-        log_p[held], found = outputs(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
-        energies[held] = found if plain else 0.0
-        seen[held] = True
+        own, found = outputs(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
+        losses[held], seen[held] = job.target.row_losses(own, job.rows[held]), True
+        if plain:
+            log_p[held], energies[held] = own, found
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
-            if of(log_p, job.target, job.rows).losses[judged].mean() > rival[judged].mean():
+            if job.target.by_example(losses, job.rows)[judged].mean() > rival[judged].mean():
                 return None
-    return of(log_p, job.target, job.rows, energies if plain else None)
+    each = job.target.by_example(losses, job.rows)
+    return HeldOut(each, log_p, energies) if plain else HeldOut(each)
 
 
 def nested(*paths: Path) -> Losses:

@@ -52,6 +52,7 @@ def fit(
     ] = None,
     task: Annotated[str | None, typer.Option(help="auto, classify, tag for named entities, or transcribe.")] = None,
     symbols: Annotated[str | None, typer.Option(help="Of transcripts: auto, characters or words.")] = None,
+    crf: Annotated[bool | None, typer.Option(help="Of tags: learn each sentence as a sequence (CRF).")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="auto, cnn, mlp, words, identity, a timm model or a text encoder.")
     ] = None,

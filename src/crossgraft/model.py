@@ -14,6 +14,7 @@ from crossgraft import backbones, features
 from crossgraft.alignments import best_path, cross_entropy
 from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.backbones.given import opened, signature
+from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
 from crossgraft.errors import CrossgraftError, UsageError
@@ -34,6 +35,7 @@ FORMAT = 1
 class Model:
     """logits = backbone(x) @ weight + bias over the target's classes; weight (D, K), bias (K,).
 
+    transitions  of a CRF over tags, (K, K)
     unknown  the threshold above which an example is called so, and what it was chosen by (`rejection.py`)
     """
 
@@ -42,10 +44,11 @@ class Model:
     weight: Float[np.ndarray, "D K"]
     bias: Float[np.ndarray, " K"]
     unknown: dict[str, Any] | None = None
+    transitions: Float[np.ndarray, "K K"] | None = None
 
     def log_probabilities(self, domain: Domain, *, tent: bool = False) -> tuple[Any, list[tuple[int, str]]]:
-        """log p(y|x) for every example, (N, K), of utterances `Frames` of it, and (row, reason) of those that cannot be
-        read; their rows mean nothing.
+        """log p(y|x) for every example, (N, K), of utterances `Frames`, of a CRF a `Chain`, and (row, reason) of those
+        that cannot be read; their rows mean nothing.
 
         tent  adapt to each batch of the inputs before it is predicted (solve/test_time.py)
         """
@@ -56,6 +59,8 @@ class Model:
             prepared = features.pixels(domain, self.backbone)
             return adapted(self.backbone, self.weight, self.bias, prepared.values), prepared.failures
         z, failures = self.logits(domain)
+        if self.transitions is not None:
+            return Chain(z, self.transitions, with_lengths(domain)[1]), failures
         return each(log_softmax, z), failures
 
     def logits(self, domain: Domain) -> tuple[Any, list[tuple[int, str]]]:
@@ -91,9 +96,9 @@ class Model:
         are transcribed the text, its log-probability and each symbol of the most probable alignment with its seconds;
         `decoding` are options of `Decoder`."""
         above = stored_threshold(self.unknown, self.task, tent) if unknown else np.inf
+        if tent and (isinstance(self.task, Transcribe) or self.transitions is not None):
+            raise UsageError("tent adapts to batches of examples, and sequences have none yet", "leave it out")
         if isinstance(self.task, Transcribe):
-            if tent:
-                raise UsageError("tent adapts to batches of examples, and transcripts have none yet", "leave it out")
             return self._said(domain, self.task, Decoder(self.task, **decoding))
         if isinstance(self.task, Tag):
             return self._spans(domain, self.task, tent)
@@ -160,6 +165,8 @@ class Model:
         from safetensors.numpy import save_file
 
         tensors = {"head.weight": self.weight, "head.bias": self.bias}
+        if self.transitions is not None:
+            tensors["head.transitions"] = self.transitions
         b = self.backbone
         if not b.portable:
             tensors |= {f"backbone.{k}": v.detach().cpu().numpy() for k, v in b.module.state_dict().items()}
@@ -206,18 +213,14 @@ class Model:
                     f"{folder / MODEL} has format {meta['format']}", f"this version reads format {FORMAT}"
                 )
             spec = meta["backbone"]
-            weight, bias = tensors.pop("head.weight"), tensors.pop("head.bias")
+            names = ("weight", "bias", "transitions")[: 3 if meta["task"].get("crf") else 2]
+            head = {name: tensors.pop(f"head.{name}").astype(np.float64) for name in names}
         except (OSError, ValueError, KeyError, SafetensorError) as wrong:
             raise CrossgraftError(
                 f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
             ) from None
-        return cls(
-            task_of(meta["task"]),
-            _backbone(spec, tensors, folder, layers),
-            weight.astype(np.float64),
-            bias.astype(np.float64),
-            meta.get("unknown"),
-        )
+        backbone = _backbone(spec, tensors, folder, layers)
+        return cls(task_of(meta["task"]), backbone, unknown=meta.get("unknown"), **head)
 
 
 def _stored(values: np.ndarray) -> np.dtype[Any]:

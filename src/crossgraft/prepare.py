@@ -91,6 +91,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         raise UsageError(f"{target_domain.name} holds tagged sentences", "leave out --task, or give --task tag")
     if recipe.masked_steps is not None and kind not in ("text", "sentence"):
         raise UsageError(f"masked_steps learns texts, and {target_domain.name} holds {kind}s", "leave it out")
+    if recipe.crf:
+        _chained_can(recipe, kind)
     if kind in SEQUENCES:
         _sequences_can(recipe, "tags" if kind == "sentence" else "transcripts")
     for domain in (target_domain, *opened):
@@ -121,6 +123,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         task = Transcribe.of(given_texts, recipe.symbols)
     else:
         task = (Tag if kind == "sentence" else Classify).union(target_classes, more)
+        task = replace(task, crf=recipe.crf) if isinstance(task, Tag) else task
     backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
     if kind == "sentence" and backbone.causal:
         warnings.append(
@@ -202,6 +205,15 @@ def _sequences_can(recipe: Recipe, what: str) -> None:
             f"selection {recipe.selection} does not hold for {what} yet, whose elements are not left out one by one",
             "use cv, which leaves out whole ones, or target_val",
         )
+
+
+def _chained_can(recipe: Recipe, kind: str) -> None:
+    """Raises UsageError for what a CRF over tags cannot be asked for."""
+    if kind != "sentence":
+        raise UsageError("crf is a model of tags, and there are no tagged sentences", "leave it out, or see --task tag")
+    if recipe.label_smoothing or recipe.class_weights != "none":
+        name = "label_smoothing" if recipe.label_smoothing else "class_weights"
+        raise UsageError(f"{name} changes what one word's tag costs, and a CRF learns whole sentences", "leave one out")
 
 
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:

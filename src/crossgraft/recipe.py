@@ -49,6 +49,7 @@ class Recipe(BaseModel):
     symbols: Literal["auto", "characters", "words"] = Field(
         "auto", description="what transcripts are made of; auto: words where they are few and each comes often"
     )
+    crf: bool = Field(False, description="tags are learned as sequences, by a linear-chain CRF; of task tag")
     backbone: str = Field("auto", description="auto, cnn, mlp, words, identity, a timm model, model.keras, an encoder")
     weights: str | None = Field(
         None, description="local weights of the backbone: .safetensors, or .pth of plain tensors"

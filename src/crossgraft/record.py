@@ -67,7 +67,8 @@ def record(
     began = time.perf_counter()
     held = with_outputs(job, kept, evidence.get(verdict.kept))
     unknown = rejection(job, kept, held, verdict.kept)
-    Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns], unknown).save(run.folder)
+    chained = None if kept.transitions is None else kept.transitions[np.ix_(columns, columns)]
+    Model(task, kept.backbone, kept.weight[:, columns], kept.bias[columns], unknown, chained).save(run.folder)
     if len(test):
         _predictions(run, job, task, test, log_p[verdict.kept], kept)
     train_model = models.get("transfer", kept)

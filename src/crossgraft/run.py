@@ -18,14 +18,12 @@ from crossgraft.domains.domain import Domain
 from crossgraft.domains.loose import inputs_of
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError, nearest
-from crossgraft.features.frames import each
 from crossgraft.measure.scores import measured
 from crossgraft.measure.unknown import open_scores
 from crossgraft.model import Model
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
 from crossgraft.side import Side
-from crossgraft.tasks import log_softmax
 from crossgraft.tracking import Tracker
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
@@ -142,7 +140,7 @@ class Run:
         if task.kind == "classify":
             labelled = _of_classes(labelled, task.classes, unknown)
         side = Side.of(labelled, task, task.classes)
-        z, failures = self.model.logits(side.domain)
+        z, failures = (self.model.logits if unknown else self.model.log_probabilities)(side.domain)
         left = side.domain.without(failures)
         tolerate(left.skipped, len(domain), str(what))
         good = np.setdiff1d(np.arange(len(side.labels)), [i for i, _ in failures])
@@ -150,9 +148,8 @@ class Run:
         if above is not None:
             found: dict[str, Any] = finite(open_scores(task, z[good], side.labels[good], above))
             return found | {"skipped": skipped}
-        log_p = each(log_softmax, z)
         groups = None if side.domain.groups is None else side.domain.groups[side.examples(good)]
-        return {**measured(task, log_p[good], side.targets(good), side.lengths, groups), "skipped": skipped}
+        return {**measured(task, z[good], side.targets(good), side.lengths, groups), "skipped": skipped}
 
     def report(self) -> Path:
         """(Re)write report.html from the files of the folder."""

@@ -61,6 +61,8 @@ class Multi(Classify):
 def stated(task: Classify) -> dict[str, Any]:
     """What a run's files say of its task."""
     more: dict[str, Any] = {"unit": task.unit} if isinstance(task, Transcribe) else {}
+    if isinstance(task, Tag) and task.crf:
+        more = {"crf": True}
     if isinstance(task, Multi):
         each = zip(task.parts, task.places, strict=True)
         more = {"parts": [{"name": n, "columns": list(c), **stated(part)} for (n, part), c in each]}
@@ -74,5 +76,5 @@ def task_of(said: dict[str, Any]) -> Classify:
         parts = tuple((str(p["name"]), task_of(p)) for p in said["parts"])
         return Multi(classes, parts, tuple(tuple(map(int, p["columns"])) for p in said["parts"]))
     kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
-    more = {"unit": said["unit"]} if "unit" in said else {}
+    more = {name: said[name] for name in ("unit", "crf") if name in said}
     return kinds[said["kind"]](classes, **more)

@@ -13,13 +13,14 @@ from jaxtyping import Float, Int
 from crossgraft import features
 from crossgraft.alignments import a_symbol, cross_entropy
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError
 from crossgraft.features.ragged import Ragged
 from crossgraft.folds import folds, whole_groups
 from crossgraft.seeds import rng
-from crossgraft.tasks import MISSING, Classify
+from crossgraft.tasks import MISSING, Classify, Tag, row_losses
 from crossgraft.transcripts import Transcribe
 
 ENOUGH = 500  # examples of which a tenth can be held out
@@ -39,6 +40,7 @@ class Side:
     free     whether the input of each example may be learned from without its label, bool
     lengths  words of each sentence; None where examples are rows
     weights  of the rows, of mean 1, where they do not weigh the same in the domain's cross-entropy
+    follows  where tags are learned as sequences (a CRF): 0 where one of the head may follow another, else -inf, (U, U)
     truth    of utterances: columns of each transcript's symbols, none where it is missing; labels are 0 or missing then
     """
 
@@ -50,6 +52,7 @@ class Side:
     free: np.ndarray | None = None
     lengths: Int[np.ndarray, " S"] | None = None
     truth: Ragged | None = None
+    follows: Float[np.ndarray, "U U"] | None = None
     weights: Float[np.ndarray, " N"] | None = None
 
     @classmethod
@@ -65,7 +68,8 @@ class Side:
         domain, lengths = with_lengths(domain)
         tolerate(domain.skipped, total, domain.name)
         tags = [t for y, n in zip(domain.labels, lengths, strict=True) for t in (y or [None] * n)]
-        return cls(domain, task.columns(classes), own.encode(tags), lengths=lengths)
+        follows = task.follows if isinstance(task, Tag) and task.crf else None
+        return cls(domain, task.columns(classes), own.encode(tags), lengths=lengths, follows=follows)
 
     @classmethod
     def _of_utterances(cls, domain: Domain, task: Transcribe) -> Side:
@@ -115,11 +119,21 @@ class Side:
 
     def losses(self, log_p: Any, rows: Rows) -> Float[np.ndarray, " m"]:
         """-log p(label) of some rows, nats, one an example; their mean is that over labelled elements: rows, words, or
-        symbols of transcripts. log_p: (n, k), of utterances `Frames` of it."""
+        symbols of transcripts. log_p: (n, k), of utterances `Frames` of it, of a CRF a `Chain`."""
+        return self.by_example(self.row_losses(log_p, rows), rows)
+
+    def row_losses(self, log_p: Any, rows: Rows) -> Float[np.ndarray, " n"]:
+        """The same, one a row."""
         if self.truth is None:
-            return self.by_example(-log_p[np.arange(len(rows)), self.labels[rows]], rows)
+            return row_losses(log_p, self.labels[rows])
         own = self.truth[rows]
-        return a_symbol(cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths), own.lengths)
+        return cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths)
+
+    def chain(self, z: Float[np.ndarray, "n k"], transitions: Float[np.ndarray, "U U"], rows: Rows | None) -> Chain:
+        """What a CRF says of the words of some sentences, by default of all."""
+        lengths = self.lengths if rows is None else self.words(rows)
+        assert lengths is not None
+        return Chain(z, transitions[np.ix_(self.columns, self.columns)], lengths)
 
     def loss(self, log_p: Any, rows: Rows) -> float:
         """The cross-entropy of some rows as they weigh, nats."""
@@ -131,7 +145,10 @@ class Side:
         return {} if self.weights is None else {"weight": self.weights[rows].astype(np.float32)}
 
     def by_example(self, losses: Float[np.ndarray, " n"], rows: Rows) -> Float[np.ndarray, " m"]:
-        """Losses of rows as one an example, of the same mean: words of a sentence are not independent."""
+        """Losses of rows as one an example, of the mean over labelled elements: words of a sentence depend on each
+        other."""
+        if self.truth is not None:
+            return a_symbol(losses, self.truth[rows].lengths)
         if (words := self.words(rows)) is None:
             return losses
         return np.add.reduceat(losses, np.cumsum(words) - words) * (len(words) / len(rows))
@@ -141,8 +158,7 @@ class Side:
         if (groups := self.groups(rows)) is None:
             return losses
         place = np.unique(groups, return_inverse=True)[1]
-        found: Float[np.ndarray, " g"] = np.bincount(place, losses) * ((place.max() + 1) / len(losses))
-        return found
+        return np.asarray(np.bincount(place, losses) * ((place.max() + 1) / len(losses)))
 
     def folds(self, rows: Rows, seed: int, use: str, most: int = 5) -> list[Int[np.ndarray, " m"]]:
         """Places within `rows` of what each of up to `most` folds holds out; a sentence is in one fold, and a group,
@@ -172,8 +188,7 @@ class Side:
         if (groups := self.domain.groups) is None:
             return None
         examples = self.examples(rows)
-        alone = np.array([f"\0{i}" for i in examples])  # for examples of nobody known
-        own = np.where(groups[examples] == "", alone, groups[examples])
+        own = np.where(groups[examples] == "", np.char.mod("\0%d", examples), groups[examples])  # nobody's: alone
         tested = set(groups[np.isin(self.domain.splits, ("val", "test"))]) - {""}
         return own if len(np.unique(own)) > 1 and tested and not tested & set(own) else None
 

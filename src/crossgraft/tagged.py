@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.chains import Chain, marginals
 from crossgraft.measure.compare import paired
 from crossgraft.measure.entities import difference, span_counts, span_probabilities
 from crossgraft.prepare import Job
@@ -19,7 +20,9 @@ SENTENCES = "sentences.json"
 SHOWN = 12  # sentences that the report draws
 
 
-def tagged(run: Run, side: Side, task: Tag, test: Int[np.ndarray, " W"], log_p: Float[np.ndarray, "W K"]) -> None:
+def tagged(
+    run: Run, side: Side, task: Tag, test: Int[np.ndarray, " W"], log_p: Float[np.ndarray, "W K"] | Chain
+) -> None:
     """Write the predictions of all test words, and the sentences that the model is most wrongly sure about.
 
     How wrongly sure it is of a sentence is the largest probability of a tag that it gives a word wrongly.
@@ -27,8 +30,8 @@ def tagged(run: Run, side: Side, task: Tag, test: Int[np.ndarray, " W"], log_p: 
     lengths = side.words(test)
     assert lengths is not None
     predicted, truth = task.decode(log_p, lengths), [task.classes[k] for k in side.labels[test]]
-    places = task.encode(predicted)
-    sure = np.exp(log_p[np.arange(len(test)), places])
+    places, each = task.encode(predicted), marginals(log_p)
+    sure = np.exp(each[np.arange(len(test)), places])
     wrong = np.where(places != task.encode(truth), sure, 0.0)
     rows, ends, worst = [], np.cumsum(lengths), []
     for i, (example, n) in enumerate(zip(side.examples(test).tolist(), lengths.tolist(), strict=True)):
@@ -36,7 +39,7 @@ def tagged(run: Run, side: Side, task: Tag, test: Int[np.ndarray, " W"], log_p: 
         name = str(side.domain.names[example])
         rows += [
             {"name": name, "word": word, "label": y, "predicted": z, "log_probabilities": p}
-            for word, y, z, p in zip(side.domain.read(example), truth[at], predicted[at], log_p[at], strict=True)
+            for word, y, z, p in zip(side.domain.read(example), truth[at], predicted[at], each[at], strict=True)
         ]
         worst.append((float(wrong[at].max()), i, example, at))
     run.write_lines(PREDICTIONS, rows)
@@ -57,7 +60,7 @@ def tagged(run: Run, side: Side, task: Tag, test: Int[np.ndarray, " W"], log_p: 
     run.write_json(SENTENCES, shown)
 
 
-def of_tags(job: Job, kept: str, log_p: Mapping[str, Float[np.ndarray, "W K"]]) -> dict[str, Any]:
+def of_tags(job: Job, kept: str, log_p: Mapping[str, Float[np.ndarray, "W K"] | Chain]) -> dict[str, Any]:
     """The paired tests alone, by sentence: what else there is takes rows for independent of each other."""
     side, test = job.target, job.target.rows("test")
     words, table = side.words(test), []

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.chains import Chain, viterbi
 from crossgraft.errors import CrossgraftError, nearest
 
 MISSING = -1
@@ -55,11 +56,10 @@ class Classify:
         return replace(self, classes=tuple(self.classes[c] for c in columns))
 
     def cross_entropy(
-        self, log_probabilities: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"]
+        self, log_probabilities: Float[np.ndarray, "N K"] | Chain, targets: Int[np.ndarray, " N"]
     ) -> Float[np.ndarray, " N"]:
-        """-log p(y_i | x_i) in nats, for labelled examples."""
-        losses: np.ndarray = -log_probabilities[np.arange(len(targets)), targets]
-        return losses
+        """-log p(y_i | x_i) in nats, for labelled examples; of a `Chain` its `losses`."""
+        return row_losses(log_probabilities, targets)
 
     def hits(
         self, log_probabilities: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"]
@@ -81,6 +81,8 @@ class Tag(Classify):
 
     The classes are the tags, so that domains share the columns of the types that both have.
 
+    crf  whether tags are learned as sequences, by a linear-chain CRF, rather than each for itself
+
     >>> task = Tag.of({"person"})
     >>> task.classes
     ('O', 'B-person', 'I-person')
@@ -88,6 +90,7 @@ class Tag(Classify):
     ['B-person', 'I-person']
     """
 
+    crf: bool = False
     kind = "tag"
 
     @classmethod
@@ -100,38 +103,26 @@ class Tag(Classify):
         """The types of entities."""
         return tuple(dict.fromkeys(c[2:] for c in self.classes if c != OUTSIDE))
 
+    @property
+    def follows(self) -> Float[np.ndarray, "K K"]:
+        """0 where tag j may follow tag i, else -inf: an I- follows nothing but B- and I- of its type."""
+        out = np.zeros((len(self.classes),) * 2)
+        for j, tag in enumerate(self.classes):
+            if tag.startswith("I-"):
+                out[[c[2:] != tag[2:] for c in self.classes], j] = -np.inf
+        return out
+
     def decode(
-        self, log_probabilities: Float[np.ndarray, "N K"], lengths: Int[np.ndarray, " S"] | None = None
+        self, log_probabilities: Float[np.ndarray, "N K"] | Chain, lengths: Int[np.ndarray, " S"] | None = None
     ) -> list[str]:
         """The most probable tags of each sentence in which I- follows only B- or I- of its type (Viterbi 1967).
 
         lengths  words of each sentence, by default one of all
         """
+        if isinstance(log_probabilities, Chain):
+            return [self.classes[c] for c in log_probabilities.best]
         n = np.array([len(log_probabilities)]) if lengths is None else np.asarray(lengths)
-        ends, k = np.cumsum(n), len(self.classes)
-        inside = np.array([c.startswith("I-") for c in self.classes])
-        place = {c: i for i, c in enumerate(self.classes)}
-        begins = np.array([place.get(f"B-{c[2:]}", i) for i, c in enumerate(self.classes)])  # of an I-, its B-
-        out = np.empty(len(log_probabilities), dtype=np.int64)
-        score = np.zeros((len(n), k))
-        back = np.zeros((int(n.max(initial=0)), len(n), k), dtype=np.int64)
-        rows, own = np.arange(len(n)), np.arange(k)
-        for t in range(len(back)):
-            here = np.flatnonzero(t < n)
-            log_p, before = log_probabilities[(ends - n)[here] + t], score[here]
-            if t == 0:
-                score[here] = np.where(inside, -np.inf, log_p)
-                continue
-            best = np.broadcast_to(before.argmax(1)[:, None], before.shape)
-            goes_on = np.where(before[:, begins] > before, begins, own)
-            back[t, here] = np.where(inside, goes_on, best)
-            score[here] = np.take_along_axis(before, back[t, here], 1) + log_p
-        tag = score.argmax(1)
-        for t in range(len(back) - 1, -1, -1):
-            there = t < n
-            out[(ends - n)[there] + t] = tag[there]
-            tag = np.where(there, back[t, rows, tag], tag)
-        return [self.classes[c] for c in out]
+        return [self.classes[c] for c in viterbi(log_probabilities, n, self.follows)]
 
 
 def is_tag(tag: str) -> bool:
@@ -182,3 +173,13 @@ def log_softmax(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
     shifted = logits - logits.max(1, keepdims=True)
     log_p: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return log_p
+
+
+def row_losses(
+    log_probabilities: Float[np.ndarray, "N K"] | Chain, targets: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """-log p(y_i | x_i) of each row, nats; of a CRF that of each word after the tag before it."""
+    if isinstance(log_probabilities, Chain):
+        return log_probabilities.losses(targets)
+    losses: np.ndarray = -log_probabilities[np.arange(len(targets)), targets]
+    return losses

@@ -86,7 +86,7 @@ class Steps:
                 lam=solved.lam or 0.0, ridge=solved.ridge, judged=False, start=f_s,
             )  # fmt: skip
         if schedule == "full":  # from the source's head, not from the solved one
-            return replace(solved, weight=f_s.weight, bias=f_s.bias)
+            return replace(solved, weight=f_s.weight, bias=f_s.bias, transitions=f_s.transitions)
         return solved
 
     def transfer(

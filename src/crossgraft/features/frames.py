@@ -35,12 +35,6 @@ class Frames:
         ends = np.cumsum(lengths)
         return Frames(self.flat[np.repeat(starts - (ends - lengths), lengths) + np.arange(lengths.sum())], ends)
 
-    def __setitem__(self, rows: Int[np.ndarray, " n"], clips: Frames) -> None:
-        """Frames of other clips, as many as they are, in the place of those of some rows."""
-        new = {int(row): clips.clip(i) for i, row in enumerate(rows)}
-        whole = Frames.of([new[i] if i in new else self.clip(i) for i in range(len(self))])
-        self.flat, self.ends, self.lengths = whole.flat, whole.ends, whole.lengths
-
     def clip(self, i: int) -> Float[np.ndarray, "L D"]:
         """The frames of one clip."""
         return self.flat[self.ends[i] - self.lengths[i] : self.ends[i]]

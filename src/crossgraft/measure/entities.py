@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.chains import Chain, marginals
 from crossgraft.measure.scores import LEVEL, Score, mean_interval
 from crossgraft.seeds import rng
 from crossgraft.tasks import Tag, spans
@@ -41,17 +42,23 @@ def span_counts(
 
 
 def span_probabilities(
-    task: Tag, log_probabilities: Float[np.ndarray, "L K"], found: Sequence[tuple[int, int, str]]
+    task: Tag, log_probabilities: Float[np.ndarray, "L K"] | Chain, found: Sequence[tuple[int, int, str]]
 ) -> list[float]:
-    """The probability of each span of a sentence: of its tags, and of no I- behind it."""
-    p = np.exp(log_probabilities)
+    """The probability of each span of a sentence: of its tags, and of no I- behind it; of a CRF of these tags in a row,
+    whatever stands around them."""
+    chain = log_probabilities if isinstance(log_probabilities, Chain) else None
+    p = np.exp(marginals(log_probabilities))
     column = {c: k for k, c in enumerate(task.classes)}
     out = []
     for start, end, t in found:
-        begins, inside = column[f"B-{t}"], column.get(f"I-{t}")
-        value = p[start, begins]
-        if inside is not None:
-            value *= p[start + 1 : end, inside].prod() * (1 - p[end, inside] if end < len(p) else 1)
+        before, inside = column[f"B-{t}"], column.get(f"I-{t}")
+        value = p[start, before]
+        for i in range(start + 1, min(end + 1, len(p))):
+            if inside is None:
+                break
+            goes_on = p[i, inside] if chain is None else np.exp(chain.after(i, before)[inside])
+            value *= goes_on if i < end else 1 - goes_on
+            before = inside
         out.append(float(value))
     return out
 
@@ -111,7 +118,7 @@ def difference(
 
 def entity_scores(
     task: Tag,
-    log_probabilities: Float[np.ndarray, "W K"],
+    log_probabilities: Float[np.ndarray, "W K"] | Chain,
     targets: Int[np.ndarray, " W"],
     lengths: Int[np.ndarray, " S"],
     seed: int = 0,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crossgraft.choose import HeldOut, of
+from crossgraft.choose import HeldOut
 from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.several import Multi
 from crossgraft.solve.fitted import Fitted
@@ -39,4 +39,4 @@ class Joined:
     def judged(self, pool: Pool, examples: Examples, names: Sequence[str] | None = None) -> dict[str, HeldOut]:
         """What it says of examples that it has not learned from, by task."""
         found = self.log_probabilities(pool, examples, names)
-        return {name: of(log_p, pool.sides[name], pool.labelled(name, examples)) for name, log_p in found.items()}
+        return {n: HeldOut(pool.sides[n].losses(p, pool.labelled(n, examples))) for n, p in found.items()}

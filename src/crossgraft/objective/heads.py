@@ -1,10 +1,12 @@
-"""Heads beside the classifier: domain classifiers and a second classifier, by the name that terms ask for."""
+"""Heads beside the classifier: domain classifiers and a second classifier, by the name terms ask for; transitions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,3 +77,31 @@ def build(name: str, dim: int, classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HEADS[name](dim, classes)
+
+
+class Transitions(nn.Module):
+    """What a tag weighs after another, of a CRF: learns with the classifier; what is impossible stays so.
+
+    first  the first ones, (U, U), -inf where a tag never follows another
+    """
+
+    follows: Tensor
+
+    def __init__(self, first: Float[np.ndarray, "U U"]) -> None:
+        super().__init__()
+        given = torch.as_tensor(first, dtype=torch.float32)
+        self.weight = nn.Parameter(given.nan_to_num(neginf=0.0))
+        self.register_buffer("follows", torch.where(given.isneginf(), given, 0.0), persistent=False)
+
+    def forward(self, columns: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
+        """Those among some columns of the head."""
+        return (self.weight + self.follows)[columns][:, columns]
+
+    def array(self) -> Float[np.ndarray, "U U"]:
+        """All of them."""
+        return (self.weight + self.follows).detach().double().cpu().numpy()
+
+
+def transitions(of: nn.ModuleDict) -> Transitions | None:
+    """Those of a CRF among the heads of a net; None without."""
+    return next((head for head in of.values() if isinstance(head, Transitions)), None)

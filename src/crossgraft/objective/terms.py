@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from crossgraft.chains import START, by_time
 from crossgraft.objective.views import View
 from crossgraft.tasks import MISSING
 
@@ -28,12 +29,14 @@ def cross_entropy(
     label_smoothing  s: P_i becomes (1 - s) P_i + s / k  (Szegedy et al., CVPR 2016)
     class_weights    w (k,): element i weighs w_i = sum_k P_i(k) w(k) before smoothing, and n becomes sum_i w_i
     Rows that weigh differently (`view.weight`, of mean 1 over their domain) do so in the sum, n staying what it is.
-    Without a labelled element the value is 0, with a gradient of 0. Of utterances it is `alignment`.
+    Without a labelled element the value is 0, with a gradient of 0. Of utterances it is `alignment`, of a CRF `chain`.
 
     >>> logits = torch.tensor([[0.0, 0.0], [9.0, 9.0]])
     >>> round(cross_entropy(View(logits, logits, torch.tensor([1, -1]))).item(), 4)
     0.6931
     """
+    if view.transitions is not None:
+        return chain(view)
     if view.frames is not None:
         return alignment(view)
     logits = view.logits.float()
@@ -92,3 +95,37 @@ def alignment(view: View) -> Float[Tensor, ""]:
         nn.utils.rnn.pad_sequence(clips), view.labels, view.frames, view.symbols, reduction="sum", zero_infinity=True
     )
     return total / view.symbols.sum().clamp(min=1)
+
+
+def chain(view: View) -> Float[Tensor, ""]:
+    """-(1/W) sum_i log p(y_i | x_i) over the W words of all sentences, in nats; p is a linear-chain CRF.
+
+    >>> z = torch.zeros(2, 2)
+    >>> view = View(z, z, torch.tensor([0, 1]), frames=torch.tensor([2]), transitions=torch.zeros(2, 2))
+    >>> round(chain(view).exp().item(), 4)  # two of four sequences a word
+    2.0
+    """
+    assert view.frames is not None
+    assert view.transitions is not None
+    losses = chain_losses(view.logits.float(), view.labels, view.frames, view.transitions.float())
+    return losses.sum() / max(len(view.labels), 1)
+
+
+def chain_losses(
+    z: Float[Tensor, "W k"], tags: Int[Tensor, " W"], lengths: Int[Tensor, " S"], transitions: Float[Tensor, "k k"]
+) -> Float[Tensor, " S"]:
+    """log Z(x) - sum_t (A[y_{t-1}, y_t] + z_t[y_t]) of each sentence, the longest first; the formula of `chains`."""
+    n = lengths.cpu().numpy()
+    rows = [torch.from_numpy(r).to(z.device) for r in by_time(n)]
+    counts, at = [len(r) for r in rows], torch.cat(rows)
+    ways, labels = torch.split(z[at], counts), torch.split(tags[at], counts)
+    owner = torch.cat([torch.arange(c, device=z.device) for c in counts])
+    before = torch.cat([torch.full_like(labels[0], START), *(y[:c] for y, c in zip(labels, counts[1:], strict=False))])
+    said = transitions[before, tags[at]] + z[at].gather(1, tags[at][:, None])[:, 0]
+    alpha, over, weight, least = ways[0] + transitions[START], [], transitions.exp(), torch.finfo(z.dtype).tiny
+    for own in ways[1:]:
+        over.append(alpha[len(own) :].logsumexp(1))
+        most = alpha[: len(own)].detach().amax(1, keepdim=True)
+        alpha = ((alpha[: len(own)] - most).exp() @ weight).clamp(min=least).log() + most + own
+    log_partition = torch.cat([alpha.logsumexp(1), *over[::-1]])
+    return log_partition - torch.zeros_like(log_partition).index_add(0, owner, said)

@@ -25,7 +25,8 @@ class View:
     rows      what is known of each row: pseudo-labels (B,) long, weights (B,) float; by the name in the term's row, and
               as "weight" what each row of the domain weighs, a mean of 1 over all of them
     frames    of utterances, whose rows are frames: how many each clip has (n,); labels are the symbols of all
-              transcripts then, and `symbols` (n,) how many of them are each clip's
+              transcripts then, and `symbols` (n,) how many of them are each clip's; of a CRF the words of each sentence
+    transitions  of a CRF, what a tag weighs after another
     """
 
     features: Float[Tensor, "B D"]
@@ -37,6 +38,7 @@ class View:
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     frames: Int[Tensor, " n"] | None = None
     symbols: Int[Tensor, " n"] | None = None
+    transitions: Float[Tensor, "k k"] | None = None
 
     @property
     def weight(self) -> Tensor:

@@ -42,6 +42,7 @@ class Head:
     iterations: int = 0
     seconds: float = 0.0
     converged: bool = True
+    transitions: Float[np.ndarray, "U U"] | None = None  # of a CRF over tags
 
 
 def rows_of(part: Part, prior: Array | None = None, dtype: type = np.float64) -> Rows:

@@ -16,11 +16,12 @@ from crossgraft.features.frames import Frames, each
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.seeds import rng
 from crossgraft.side import Side
-from crossgraft.solve import aligned
+from crossgraft.solve import sequences
 from crossgraft.solve.by_folds import by_folds
 from crossgraft.solve.convex import Part
 from crossgraft.solve.joint import solve_alone, solve_joint
 from crossgraft.solve.path import Path, Point, scaling
+from crossgraft.solve.sequences import Sequences
 from crossgraft.tasks import log_softmax
 
 __all__ = ["Fitted", "descend", "for_moving_layers", "frozen_features", "solve_frozen", "solve_source"]
@@ -37,7 +38,7 @@ CHOICE_FOLDS = 3  # of sentences, by which lambda and ridge of a head on their w
 
 @dataclass(eq=False)
 class Fitted:
-    """Backbone and head, with what they were trained by. weight (D, U) and bias (U,) are for raw features."""
+    """Backbone and head: weight (D, U), bias (U,) for raw features, transitions (U, U) of a CRF; what trained them."""
 
     backbone: Backbone
     weight: Float[np.ndarray, "D U"]
@@ -48,10 +49,13 @@ class Fitted:
     ridge: float | None = None
     path: Path | None = None
     point: Point | None = None
+    transitions: Float[np.ndarray, "U U"] | None = None
 
     def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
-        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); of utterances `Frames` of it."""
-        return self.of_features(self.features(side, rows), side.columns)
+        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); of utterances `Frames`, of a CRF a
+        `Chain`."""
+        log_p = self.of_features(self.features(side, rows), side.columns)
+        return log_p if self.transitions is None else side.chain(log_p, self.transitions, rows)
 
     def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
         """What the head reads of some rows of a domain."""
@@ -93,16 +97,16 @@ def solve_frozen(
 
     lam, ridge  hold one of them; None takes it from the path
     judged      whether leave-one-out is wanted where both are held
-    start       the source's head, from which that of transcripts, whose problem is not convex, goes down
+    start       the source's head, from which that of sequences goes down: of transcripts the problem is not convex
 
     Of sentences and of groups (`Side.groups`), folds of them take the place of leaving one row out, on a coarser grid
-    (`by_folds`).
+    (`by_folds`). Transcripts, and tags that are learned as sequences, have a solver of their own (`sequences`).
 
     The source enters with weight lambda. The path reads at most 2,000 source examples drawn by `seed`: their mean
     stands for that of all, which the final head is solved from.
     """
-    if target.truth is not None:
-        return _solve_aligned(backbone, target, rows, source, n_columns, seed, lam=lam, ridge=ridge, start=start)
+    if target.truth is not None or target.follows is not None:
+        return _solve_sequences(backbone, target, rows, source, n_columns, seed, lam=lam, ridge=ridge, start=start)
     x, y = frozen_features(backbone, target)[rows], target.columns[target.labels[rows]]
     x_source = None if source is None or lam == 0 else frozen_features(backbone, source)
     scale = scaling(x) if x_source is None else scaling(x, x_source)
@@ -112,10 +116,7 @@ def solve_frozen(
     apart = target.lengths is not None or target.groups(rows) is not None
     if apart and (judged or lam is None or ridge is None):
         held = target.folds(rows, seed, "head", CHOICE_FOLDS)
-
-        def sums(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
-            return target.independent(target.by_example(losses, rows), rows)
-
+        sums = lambda losses: target.independent(target.by_example(losses, rows), rows)  # noqa: E731
         lam, ridge = by_folds(part, beside, n_columns, seed, held, sums, lam=lam, ridge=ridge)
         judged = False
     found = solve_joint(part, beside, n_columns, seed, lam=lam, ridge=ridge, judged=judged)
@@ -143,11 +144,10 @@ def with_lam(start: Fitted, lam: float) -> Fitted:
 
 def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) -> Fitted:
     """The source's own head on frozen features; its ridge by the cross-entropy of a fifth of the source held out."""
-    if source.truth is not None:
+    if source.truth is not None or source.follows is not None:
         rows = np.flatnonzero(source.labels >= 0)
-        return replace(
-            _solve_aligned(backbone, source, rows, None, n_columns, seed), objective=ce("source"), ridge=None
-        )
+        found = _solve_sequences(backbone, source, rows, None, n_columns, seed)
+        return replace(found, objective=ce("source"), ridge=None)
     x, y = frozen_features(backbone, source), source.columns[source.labels]
     scale = scaling(x)
     held = None if source.lengths is None else source.folds(np.arange(len(y)), seed, "source_head")[0]
@@ -156,32 +156,33 @@ def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) ->
     return Fitted(backbone, head.weight, head.bias, ce("source"), "frozen")
 
 
-def _solve_aligned(
+def _solve_sequences(
     backbone: Backbone, target: Side, rows: Int[np.ndarray, " n"], source: Side | None, n_columns: int, seed: int, *,
     lam: float | None = None, ridge: float | None = None, start: Fitted | None = None,
 ) -> Fitted:  # fmt: skip
-    """The head of transcripts on frozen frames; lambda and ridge by folds of clips."""
-
-    def part(side: Side, rows: Int[np.ndarray, " n"]) -> aligned.Utterances:
-        assert side.truth is not None
-        return aligned.Utterances(frozen_features(backbone, side)[rows].map(scale.apply), side.truth[rows])
+    """The head of transcripts on frozen frames, or of a CRF on words; lambda and ridge by folds of sequences."""
 
     sides = [target] if source is None or lam == 0 else [target, source]
-    scale = scaling(*(frozen_features(backbone, s).flat for s in sides))
-    own, beside, first = part(target, rows), None, None
+    xs = [frozen_features(backbone, s) for s in sides]
+    scale = scaling(*(x.flat if isinstance(x, Frames) else x for x in xs))
+    own, beside, first = Sequences.of(target, rows, each(scale.apply, xs[0][rows])), None, None
     if source is not None and lam != 0:
-        beside = part(source, np.flatnonzero(source.labels >= 0))
+        labelled = np.flatnonzero(source.labels >= 0)
+        beside = Sequences.of(source, labelled, each(scale.apply, xs[1][labelled]))
         if start is not None and start.backbone.dim == backbone.dim:
-            first = scale.unfold(start.weight, start.bias)
+            first = replace(scale.unfold(start.weight, start.bias), transitions=start.transitions)
     if lam is None or ridge is None:
-        one = [rng(seed, "head").permutation(len(rows))[: aligned.FEW]]  # of many a part tells enough
-        groups = one if len(rows) > aligned.MANY else target.folds(rows, seed, "head", CHOICE_FOLDS)
-        lam, ridge = aligned.choose(own, beside, n_columns, seed, groups, lam=lam, ridge=ridge, start=first)
+        examples = target.examples(rows)
+        groups = [rng(seed, "head").permutation(len(examples))[: sequences.FEW]]  # of many a part tells enough
+        if len(examples) <= sequences.MANY:
+            held = target.folds(rows, seed, "head", CHOICE_FOLDS)
+            groups = [np.searchsorted(examples, target.examples(rows[h])) for h in held]
+        lam, ridge = sequences.choose(own, beside, n_columns, seed, groups, lam=lam, ridge=ridge, start=first)
     parts = [own] if beside is None or not lam else [own, replace(beside, weight=lam)]
-    head = scale.fold(aligned.solve(parts, n_columns, ridge, first if lam else None))
+    head = scale.fold(sequences.solve(parts, n_columns, ridge, first if lam else None))
     lam = lam if source is not None else None
     objective = ce("target") if lam is None else ce("target") + lam * ce("source")
-    return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, ridge)
+    return Fitted(backbone, head.weight, head.bias, objective, "frozen", lam, ridge, transitions=head.transitions)
 
 
 def frozen_features(backbone: Backbone, side: Side) -> Any:
@@ -214,12 +215,16 @@ def descend(
     `sides` names the domains of the objective: each with the rows that it learns from. `evaluate`, where given, is
     held out: its cross-entropy stops the training.
     """
+    from crossgraft.objective.heads import transitions
     from crossgraft.solve.augment import augmentation_for
     from crossgraft.solve.loop import Stream
     from crossgraft.solve.moving import learn
 
     backbone = start.backbone
     columns = {name: side.columns for name, (side, _) in sides.items()}
+    first = start.transitions if head else None
+    if first is None:
+        first = next(side.follows for side, _ in sides.values())
     streams = {
         name: Stream(*side.batches(backbone, rows), settings.batch_size, changed, known=side.known(rows))
         for name, (side, rows) in sides.items()
@@ -233,12 +238,14 @@ def descend(
 
         def held_out(net: Net) -> float:
             log_p: Any = net.log_probabilities(held, domain)
+            if (own := transitions(net.heads)) is not None:
+                log_p = side.chain(log_p, own.array(), rows)
             if backbone.frames is not None:
                 log_p = Frames(log_p, np.cumsum(backbone.frames(held.lengths)))
             return side.loss(log_p, rows)
 
     found = learn(
         backbone, streams, columns, objective, schedule, settings, (start.weight, start.bias), copied=head,
-        seed=seed, use=use, evaluate=held_out, checkpoint=checkpoint, log=log,
+        seed=seed, use=use, transitions=first, evaluate=held_out, checkpoint=checkpoint, log=log,
     )  # fmt: skip
-    return Fitted(*found.head, objective, schedule)
+    return Fitted(*found.head, objective, schedule, transitions=found.transitions)

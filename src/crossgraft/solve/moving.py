@@ -18,7 +18,7 @@ from crossgraft.seeds import seed_for
 from crossgraft.solve import adapters
 from crossgraft.solve.loop import Stream, train
 from crossgraft.solve.net import Net
-from crossgraft.solve.schedules import Stage, plan
+from crossgraft.solve.schedules import HEAD, Stage, plan
 from crossgraft.solve.settings import Settings
 from crossgraft.solve.weighting import Weighting
 
@@ -27,10 +27,12 @@ Head = tuple[Float[np.ndarray, "D U"], Float[np.ndarray, " U"]]
 
 @dataclass(eq=False)
 class Moved:
-    """head is (backbone, weight, bias); weights those of the tasks at the last step, where they were weighed."""
+    """head is (backbone, weight, bias); weights those of the tasks at the last step, where they were weighed;
+    transitions those of a CRF."""
 
     head: tuple[Backbone, np.ndarray, np.ndarray]
     weights: Float[np.ndarray, " K"] | None
+    transitions: Float[np.ndarray, "U U"] | None = None
 
 
 def learn(
@@ -46,14 +48,16 @@ def learn(
     seed: int,
     use: str,
     weighting: str | None = None,
+    transitions: Float[np.ndarray, "U U"] | None = None,
     evaluate: Callable[[Net], float] | None = None,
     checkpoint: Path | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
 ) -> Moved:
     """The gradient loop from a backbone, which stays as it is, and a head, which is copied where `copied`.
 
-    columns    of the head, by domain or task, and of a stream of several tasks all of them
-    weighting  how the tasks of the objective are weighed; None for their plain sum
+    columns      of the head, by domain or task, and of a stream of several tasks all of them
+    weighting    how the tasks of the objective are weighed; None for their plain sum
+    transitions  of a CRF, where tags are learned as sequences
     """
     module = backbone.fresh(seed_for(seed, f"{use}/layers"))
     if schedule == "lora":
@@ -63,6 +67,9 @@ def learn(
     if copied:
         net.set_head(*start)
     stages = plan(schedule, objective, own, settings, head_is_solved=copied)
+    if transitions is not None:
+        net.heads["transitions"] = heads.Transitions(transitions)
+        stages = [_with(stage, heads.part("transitions"), like=HEAD) for stage in stages]
     if weighting is not None:
         net.heads["weighting"] = Weighting(weighting, len(objective.active))
         stages = [_with(stage, heads.part("weighting")) for stage in stages]
@@ -72,9 +79,11 @@ def learn(
     weight, bias = net.head()
     trained = replace(own, pretrained=True, portable=False, revision=state_revision(module))
     weights = None if net.weighting is None else net.weighting.weights.cpu().numpy()
-    return Moved((trained, weight.astype(np.float64), bias.astype(np.float64)), weights)
+    chained = None if (own_chain := heads.transitions(net.heads)) is None else own_chain.array()
+    return Moved((trained, weight.astype(np.float64), bias.astype(np.float64)), weights, chained)
 
 
-def _with(stage: Stage, part: str) -> Stage:
-    """A stage in which one part more learns."""
-    return replace(stage, phases=tuple(replace(p, rates={**p.rates, part: 1.0}) for p in stage.phases))
+def _with(stage: Stage, part: str, like: str | None = None) -> Stage:
+    """A stage in which one part more learns, at the rate of another one where it is `like` that."""
+    rates = [{**p.rates, part: 1.0 if like is None else p.rates.get(like, 0.0)} for p in stage.phases]
+    return replace(stage, phases=tuple(replace(p, rates=r) for p, r in zip(stage.phases, rates, strict=True)))

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from crossgraft.objective.heads import transitions
 from crossgraft.objective.methods import row_of
 from crossgraft.objective.tables import TABLES
 from crossgraft.objective.views import View
@@ -58,8 +59,10 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         at = b.known["at"]
         named = TABLES if d == "unlabelled" else ()
         rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
-        frames = net.rows_of(b.values) if "symbols" in b.known else None
-        made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows, frames, b.known.get("symbols"))
+        chained, symbols = transitions(net.heads), b.known.get("symbols")
+        frames = net.rows_of(b.values) if symbols is not None or chained is not None else None
+        moves = None if chained is None else chained(net.columns_of(d))
+        made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows, frames, symbols, moves)
     return made | {task: _joined(parts) for task, parts in tasks.items()}
 
 
