@@ -101,7 +101,6 @@ def solve_frozen(
 
     Of sentences and of groups (`Side.groups`), folds of them take the place of leaving one row out, on a coarser grid
     (`by_folds`). Transcripts, and tags that are learned as sequences, have a solver of their own (`sequences`).
-
     The source enters with weight lambda. The path reads at most 2,000 source examples drawn by `seed`: their mean
     stands for that of all, which the final head is solved from.
     """
