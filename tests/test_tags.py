@@ -295,10 +295,29 @@ def test_source_steps_let_pretrained_layers_learn_the_source_first(
     assert not (tmp_path / "a" / "measures.jsonl").exists()
 
 
+@pytest.mark.parametrize("options", [{"schedule": "frozen"}, {"schedule": "lp_ft", "steps": 4}])
+def test_sentences_as_sequences(
+    tmp_path: Path, folder: Path, target: Domain, source: Domain, options: dict[str, Any]
+) -> None:
+    held = {"lam": 0.3, "ridge": 1e-4, "baselines": False} | options
+    run = fitted(tmp_path / "run", folder, target, [source], crf=True, **held)
+    opened, test = crossgraft.Run.open(run.folder), target.take(target.where("test"))
+    transitions, place = opened.model.transitions, opened.model.task.classes.index
+    assert transitions is not None
+    assert transitions[place("O"), place("I-person")] == -np.inf
+    assert run.result["test"]["f1"]["value"] > 0.5
+    again = opened.score(test)
+    assert again["f1"] == run.result["test"]["f1"]
+    assert np.isclose(again["cross_entropy"]["value"], run.result["test"]["cross_entropy"]["value"], atol=1e-5)
+    lines = [json.loads(row) for row in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    assert [t for row in opened.predict(test) for t in row["tags"]] == [line["predicted"] for line in lines]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"method": "dann"}, "does not learn tags yet"),
+        ({"crf": True, "label_smoothing": 0.1}, "a CRF learns whole sentences"),
         ({"objective": "ce(target) + 0.1*entropy"}, "does not learn tags yet"),
         ({"selection": "loo"}, "does not hold for tags yet"),
         ({"task": "classify"}, "holds tagged sentences"),

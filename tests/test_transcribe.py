@@ -322,10 +322,3 @@ def test_the_report_has_errors_by_group(run: Run, tmp_path: Path) -> None:
     assert "By group" in page
     assert "&lt;u&gt;eve" in page
     assert "25.0" in page
-
-
-def test_frames_of_some_clips_take_the_place_of_others() -> None:
-    held = Frames.of([np.zeros((1, 2))] * 3)
-    held[np.array([2, 0])] = Frames.of([np.full((2, 2), 5.0), np.full((3, 2), 7.0)])
-    assert held.lengths.tolist() == [3, 1, 2]
-    assert held.flat[:, 0].tolist() == [7, 7, 7, 0, 5, 5]
