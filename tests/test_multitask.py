@@ -342,7 +342,7 @@ def test_affinities_are_of_ordered_pairs_and_groups_gain_most() -> None:
     base = np.linspace(0.5, 1.0, 30)
     does = {"ba": 0.2, "ab": 0.1, "ca": -0.3, "ac": -0.1, "cb": -0.1, "bc": 0.0}  # of, on
     pairs = {(of, on): base - gain for (of, on), gain in does.items()}
-    without = {pair: base + 0.5 for pair in pairs}
+    without = dict.fromkeys(pairs, base + 0.5)
     found = affinities(dict.fromkeys("abc", base), pairs, dict.fromkeys("abc", base), without)
     assert {x.of + x.on: round(x.pair.value, 3) for x in found} == does
     assert [round(x.change.value, 3) for x in found] == [0.5] * 6

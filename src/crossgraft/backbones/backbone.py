@@ -81,6 +81,7 @@ class Backbone:
     frames      of utterances: how many frames clips of so many samples have, for arrays of integers
     times       and seconds: the middle of the first frame, and from one to the next
     given       of layers that somebody has beside this library: the shape of one example
+    branches    how many there are, with so many groups of layers before them; D are the features of all (`branches.py`)
     """
 
     name: str
@@ -97,6 +98,7 @@ class Backbone:
     frames: Callable[[Any], Any] | None = field(default=None, repr=False)
     times: tuple[float, float] = (0.0, 0.0)
     given: tuple[int, ...] | None = None
+    branches: tuple[int, int] | None = None
 
     @property
     def published(self) -> bool:
