@@ -136,7 +136,9 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
                 scores = measured(pool.task.part(name), log_p, side.targets(rows), side.words(rows))
                 found[how] = {k: scores[k]["value"] for k in ("accuracy", "f1", "cross_entropy") if k in scores}
         tasks[name] = found
-    affinity = {f"{x.of} to {x.on}": (x.change.value, x.pair.value) for x in outcome.affinity}
+    affinity = {
+        f"{x.of} to {x.on}": (x.change.value, x.pair.value, x.change.low, x.change.high) for x in outcome.affinity
+    }
     return cell | {
         "tasks": tasks, "affinity": affinity, "without": without, "groups": outcome.groups,
         "dropped": list(outcome.sharing.dropped), "lowered": outcome.sharing.lowered,
@@ -179,16 +181,15 @@ def _agreement(done: list[dict[str, Any]]) -> None:
     """How often the sign of an affinity on held-out labels is that of leaving the task out, on the test part."""
     names = list(done[0]["affinity"])
     table = []
-    both = np.array(
-        [[row["affinity"][n] for n in names] for row in done]
-    )  # (seeds, pairs, beside all and the two alone)
+    found = np.array([[row["affinity"][n] for n in names] for row in done])  # (seeds, pairs, 4)
+    both, sure = found[:, :, :2], found[:, :, 2] * found[:, :, 3] > 0
     left = np.array([[row["without"][n] for n in names] for row in done])[:, :, None]
     alike, on_mean = (both > 0) == (left > 0), (both.mean(0) > 0) == (left.mean(0) > 0)
     for n, (beside, pair), (without,) in zip(names, both.mean(0), left.mean(0), strict=True):
         table.append([n, f"{beside:+.3f}", f"{pair:+.3f}", f"{without:+.3f}"])
     single = [f"{hits.sum()} of {hits.size} of single seeds, {own.sum()} of {own.size} of means"
               for hits, own in zip(alike.transpose(2, 0, 1), on_mean.T, strict=True)]  # fmt: skip
-    table.append(["same sign", *single, ""])
+    table.append(["same sign", *single, f"{alike[sure, 0].sum()} of {sure.sum()} whose interval leaves out 0"])
     cells.table("multi-affinity", ["pair", "affinity, nats", "the two alone, nats", "left out, nats"], table)
 
 

@@ -317,8 +317,8 @@ def test_layers_of_a_causal_model_learn_and_are_found_again(folders: dict[str, P
 
 
 def test_adapters_stand_beside_the_layers_of_gpt2_too(folders: dict[str, Path]) -> None:
+    from crossgraft.backbones import adapters
     from crossgraft.features.ragged import Ragged, tensor
-    from crossgraft.solve import adapters
 
     backbone = loaded(folders["gpt2"])
     assert backbone.tokens is not None

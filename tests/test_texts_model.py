@@ -255,7 +255,7 @@ def test_without_a_source_the_rival_is_a_bag_of_words(folder: Path, tmp_path: Pa
 
 def test_adapters_begin_at_zero_learn_alone_and_are_merged(tiny: Backbone) -> None:
     pytest.importorskip("peft")
-    from crossgraft.solve import adapters
+    from crossgraft.backbones import adapters
 
     assert tiny.tokens is not None
     rows = tensor(Ragged.of(tiny.tokens.encode(["good it is", "bad"])))

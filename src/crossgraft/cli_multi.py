@@ -36,6 +36,10 @@ def multi(
     ] = None,
     sampling: Annotated[float | None, typer.Option(help="Temperature of data sets in a batch; 1 is by size.")] = None,
     heads: Annotated[str | None, typer.Option(help="auto, own, or shared where classes of one name are one.")] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(metavar="all|N", help="Groups of layers that all tasks share; others are their own."),
+    ] = None,
     affinity: Annotated[bool | None, typer.Option(help="Measure what each task does to each other.")] = None,
     backbone: Annotated[str | None, typer.Option(help="As of fit.")] = None,
     weights: Weights = None,

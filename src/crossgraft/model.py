@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from crossgraft import backbones, features
+from crossgraft import features
 from crossgraft.alignments import best_path, cross_entropy
-from crossgraft.backbones.backbone import Backbone, Preprocess
-from crossgraft.backbones.given import opened, signature
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.backbones.stored import restored, stored
 from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.sentences import split_words
@@ -167,28 +167,18 @@ class Model:
         tensors = {"head.weight": self.weight, "head.bias": self.bias}
         if self.transitions is not None:
             tensors["head.transitions"] = self.transitions
-        b = self.backbone
-        if not b.portable:
-            tensors |= {f"backbone.{k}": v.detach().cpu().numpy() for k, v in b.module.state_dict().items()}
+        spec, state = stored(self.backbone)
+        tensors |= {f"backbone.{k}": v for k, v in state.items()}
         meta: dict[str, Any] = {
             "format": FORMAT,
             "task": stated(self.task),
             "unknown": self.unknown,
-            "backbone": {
-                "name": b.name,
-                "revision": b.revision,
-                "dim": b.dim,
-                "kind": b.kind,
-                "stored": not b.portable,
-                "preprocess": asdict(b.preprocess) if b.preprocess else None,
-            },
+            "backbone": spec,
         }
-        if b.given is not None:
-            meta["backbone"] |= {"given": signature(b)}
         scratch = folder / (WEIGHTS + ".part")
         try:
             # safetensors writes memory as it lies: in C order, or the values come back in other places
-            save_file({k: np.asarray(v, dtype=_stored(v), order="C") for k, v in tensors.items()}, scratch)
+            save_file({k: np.asarray(v, dtype=_kept(v), order="C") for k, v in tensors.items()}, scratch)
             scratch.replace(folder / WEIGHTS)
             (folder / MODEL).write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as wrong:
@@ -219,32 +209,11 @@ class Model:
             raise CrossgraftError(
                 f"the model in {folder} cannot be read: {wrong}", "run fit again, or copy the folder again"
             ) from None
-        backbone = _backbone(spec, tensors, folder, layers)
+        state = {k.removeprefix("backbone."): v for k, v in tensors.items()}
+        backbone = restored(spec, state, folder, layers)
         return cls(task_of(meta["task"]), backbone, unknown=meta.get("unknown"), **head)
 
 
-def _stored(values: np.ndarray) -> np.dtype[Any]:
+def _kept(values: np.ndarray) -> np.dtype[Any]:
     """Weights are kept as float32, counters as they are."""
     return np.dtype(np.float32) if values.dtype == np.float64 else values.dtype
-
-
-def _backbone(spec: dict[str, Any], tensors: dict[str, np.ndarray], folder: Path, layers: Any) -> Backbone:
-    numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (spec["preprocess"] or {}).items()}
-    preprocess = Preprocess(**numbers) if numbers else None
-    state = {k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")}
-    if spec["name"].startswith("<"):
-        if layers is None:
-            what = f"the run in {folder} was made with layers of your own, {spec['name']}, whose code no run holds"
-            raise CrossgraftError(what, "open it in Python: Run.open(folder, backbone=module)")
-        return opened(layers, spec, preprocess, state)
-    backbone = backbones.rebuild(
-        spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None, kind=spec["kind"]
-    )
-    if not spec["stored"] and backbone.revision != spec["revision"]:
-        raise CrossgraftError(
-            f"backbone {spec['name']} is not the one that the run in {folder} was trained with",
-            f"install the package or weights of revision {spec['revision'][:12]}",
-        )
-    if spec["stored"]:
-        backbone.revision = spec["revision"]
-    return backbone

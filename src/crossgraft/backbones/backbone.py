@@ -101,6 +101,7 @@ class Backbone:
     causal      of texts: whether each token sees only those before it
     language    of texts: how the layers are asked for words; None where they cannot be
     adapted     whether they are published layers that have learned the target's texts since
+    branches    how many there are, with so many groups of layers before them; D are the features of all (`branches.py`)
     """
 
     name: str
@@ -120,6 +121,7 @@ class Backbone:
     causal: bool = False
     language: Callable[[], Language] | None = field(default=None, repr=False)
     adapted: bool = False
+    branches: tuple[int, int] | None = None
 
     @property
     def published(self) -> bool:

@@ -127,21 +127,21 @@ def given(layers: Any, domain: Domain) -> Backbone:
 
 
 def opened(layers: Any, spec: Mapping[str, Any], preprocess: Preprocess | None, state: Mapping[str, Any]) -> Backbone:
-    """The Backbone of a saved run, from the layers as they were given and the weights that the run kept.
-
-    Raises CrossgraftError where they do not compute what the run's layers computed.
-    """
+    """The Backbone of a saved run, from the layers as they were given and the weights that the run kept."""
     if not isinstance(layers, Backbone):
         kind, shape = spec["kind"], spec.get("given", {}).get("shape", [0])
         layers = from_module(layers, preprocess or ("audio" if kind == "audio" else int(shape[0])))
-    found = with_state(layers, state, preprocess) if state else layers
+    return with_state(layers, state, preprocess) if state else layers
+
+
+def agree(found: Backbone, spec: Mapping[str, Any]) -> None:
+    """Raises CrossgraftError where layers do not compute what a saved run's layers computed."""
     told = spec.get("given", {}).get("features")
     if told is not None and found.given is not None:
         wanted, got = np.array(told), np.array(signature(found)["features"])
         if wanted.shape != got.shape or np.abs(wanted - got).max(initial=0) > 1e-3 * np.abs(wanted).max(initial=1):
             what = f"the layers given compute other features than {spec['name']}, which the run was made with"
             raise CrossgraftError(what, "give the module of the same code")
-    return found
 
 
 def signature(backbone: Backbone) -> dict[str, Any]:

@@ -91,6 +91,20 @@ def state_revision(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def kept_once(module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights by name, what it has under several names under the first."""
+    first: dict[int, str] = {}
+    state = module.state_dict(keep_vars=True)
+    return {name: t.detach() for name, t in state.items() if first.setdefault(id(t), name) == name}
+
+
+def everywhere(module: nn.Module, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What `kept_once` gave, under all names that it has in a module."""
+    first: dict[int, str] = {}
+    names = {name: first.setdefault(id(t), name) for name, t in module.state_dict(keep_vars=True).items()}
+    return {name: kept[own] for name, own in names.items() if own in kept}
+
+
 def with_state(backbone: Backbone, state: Mapping[str, np.ndarray], preprocess: Preprocess | None) -> Backbone:
     """The same architecture with weights from a run."""
 
@@ -98,7 +112,8 @@ def with_state(backbone: Backbone, state: Mapping[str, np.ndarray], preprocess: 
         import torch
 
         module = backbone.build()
-        fill(module, {k: torch.as_tensor(np.array(v)) for k, v in state.items()}, "the run's weights")
+        given = {k: torch.as_tensor(np.array(v)) for k, v in state.items()}
+        fill(module, given | everywhere(module, given), "the run's weights")
         return module.eval()
 
     return replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -43,6 +43,10 @@ class MultiRecipe(Recipe):
         "auto",
         description="shared: classes of one name are one class; auto: where data sets differ and classes are alike",
     )
+    share: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        "all",
+        description="how many groups of layers, from the input, all tasks share; those after them each has for itself",
+    )
     affinity: bool = Field(False, description="measure what each task does to each other")
 
     @field_validator("weighting")
@@ -70,6 +74,8 @@ class MultiRecipe(Recipe):
                 raise UsageError(f"--{name} is not for several tasks", "leave it out; a task names its own labels")
         if self.method != "auto" or self.lam != "auto":
             raise UsageError("method and lam are not for several tasks", "use --weighting, and a weight for each task")
+        if self.share != "all" and self.heads == "shared":
+            raise UsageError("heads shared needs features that are shared", "leave out --share, or --heads")
         if self.selection not in ("auto", "cv", "target_val"):
             raise UsageError(f"selection {self.selection} is not for several tasks", "use cv or target_val")
         names = list(self.asked)

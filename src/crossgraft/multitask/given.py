@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft import backbones, features
+from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.domains.leaks import leak_note, leaks
@@ -19,7 +20,7 @@ from crossgraft.errors import UsageError
 from crossgraft.multitask.asked import MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import alike, check, side_of, task_of
 from crossgraft.multitask.opening import Labels, bare, opened, parted
-from crossgraft.multitask.pool import Pool
+from crossgraft.multitask.pool import Pool, schedule_of
 from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 
@@ -79,6 +80,7 @@ def _read(
         left, lengths = with_lengths(held.domain)
         held.without([(place[s.name], s.reason) for s in left.skipped if s.name in place])
     backbone = backbones.load(recipe.backbone, held.domain, weights=recipe.weights)
+    _branches(recipe, backbone)
     key: tuple[str, object] = ("features", backbone.revision)
     if not backbone.pretrained:
         key = ("pixels", backbone.preprocess or backbone.tokens)
@@ -102,3 +104,17 @@ def _read(
     test, learnt = (domain.take(np.flatnonzero(np.isin(domain.splits, s))) for s in (["test"], ["train", "unlabelled"]))
     warnings += leak_note(leaks(learnt, test, greys=features.kept_greys))
     return Pool(recipe, whole, backbone, domain, sets, lengths, sides, near, warnings, kept)
+
+
+def _branches(recipe: MultiRecipe, backbone: Backbone) -> None:
+    """Raises UsageError where the layers cannot branch as it was asked."""
+    if recipe.share == "all":
+        return
+    if schedule_of(recipe, backbone) == "frozen":
+        raise UsageError(
+            "--share is of layers that learn, and they stand still", "use --schedule lp_ft or lora, or leave it out"
+        )
+    names = [name for name, _ in backbone.groups]
+    if recipe.share >= len(names):
+        said = f"--share is {recipe.share}, and backbone {backbone.name} has {len(names)} groups of layers"
+        raise UsageError(f"{said}: {', '.join(names)}", "share fewer, or all")

@@ -75,7 +75,7 @@ def alike(
     auto: tasks of different data sets whose classes are the same, or tags of which half are. Columns of one data set,
     such as yes and no of two questions, mean different things.
     """
-    if recipe.heads == "own":
+    if recipe.heads == "own" or recipe.share != "all":
         return ()
     found: list[set[str]] = []
     for name, task in tasks.items():

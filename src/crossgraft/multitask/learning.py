@@ -36,11 +36,8 @@ class Steps:
 
     @property
     def schedule(self) -> str:
-        """Pretrained layers stand still unless they are asked to move: that costs folds of every model."""
-        asked = self.pool.recipe.schedule
-        if not self.pool.backbone.pretrained:
-            return "from_nothing" if self.pool.backbone.name != "identity" else "frozen"
-        return "frozen" if asked == "auto" else asked
+        """Which layers learn, and when."""
+        return self.pool.schedule
 
     @property
     def selection(self) -> str:

@@ -69,12 +69,15 @@ def moving(
     start, copied = (np.zeros((backbone.dim, len(task.classes))), np.zeros(len(task.classes))), False
     if schedule not in ("from_nothing", "full"):
         start, copied = _start(pool, task, names, has), True
+    branches = None
+    if recipe.share != "all" and len(names) > 1:
+        branches = (recipe.share, [task.columns_of(n) for n in names])
     weighting = recipe.weighting if len(names) > 1 and recipe.weighting != "equal" else None
     if weighting is not None and recipe.precision == "fp16":
         raise UsageError("weightings of gradients do not scale losses as fp16 needs", "use --precision bf16 or no")
     found = learn(
         backbone, streams, columns, objective, schedule, settings, start,
-        copied=copied, seed=recipe.seed, use=f"tasks{fold}", weighting=weighting,
+        copied=copied, seed=recipe.seed, use=f"tasks{fold}", weighting=weighting, branches=branches,
         checkpoint=folder / f"{(use + fold).replace('/', '-')}.safetensors",
         log=lambda row: None if fold else log({"model": use} | row),
     )  # fmt: skip

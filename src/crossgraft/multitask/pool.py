@@ -50,6 +50,11 @@ class Pool:
         """The tasks' names."""
         return self.task.names
 
+    @property
+    def schedule(self) -> str:
+        """Pretrained layers stand still unless they are asked to move: that costs folds of every model."""
+        return schedule_of(self.recipe, self.backbone)
+
     def weighed(self, weights: Sequence[tuple[str, float]]) -> Pool:
         """The pool with the weights of some tasks multiplied."""
         if not weights:
@@ -128,6 +133,13 @@ class Pool:
             offset += 1 if sequences else len(side.columns)
         train = train[first[train] >= 0]
         return [train[held] for held in folds(first[train], seed, "folds", most)]
+
+
+def schedule_of(recipe: MultiRecipe, backbone: Backbone) -> str:
+    """The schedule that was asked for, or the one that the layers ask for."""
+    if not backbone.pretrained:
+        return "from_nothing" if backbone.name != "identity" else "frozen"
+    return "frozen" if recipe.schedule == "auto" else recipe.schedule
 
 
 def mean_of(values: Any, lengths: Int[np.ndarray, " N"] | None) -> Any:

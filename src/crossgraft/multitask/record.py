@@ -73,6 +73,7 @@ def record(run: MultiRun, steps: Steps, outcome: Outcome, seconds: Mapping[str, 
             "pretrained": pool.backbone.pretrained,
         },
         "schedule": steps.schedule,
+        "share": _shared(pool),
         "weighting": recipe.weighting,
         "selection": steps.selection,
         "objective": {"formula": outcome.joint.formula},
@@ -118,7 +119,14 @@ def _part(model: Joined, names: list[str]) -> Model:
         tuple(tuple(place[int(c)] for c in model.task.columns_of(n)) for n in names),
     )
     own = model.fitted
-    return Model(task, own.backbone, own.weight[:, columns], own.bias[columns])
+    backbone, weight = own.backbone, own.weight[:, columns]
+    if backbone.branches is not None:
+        from crossgraft.backbones.branches import of_some
+
+        places = [model.task.names.index(n) for n in names]
+        weight = np.concatenate([np.split(weight, backbone.branches[0])[k] for k in places])
+        backbone = of_some(backbone, places)
+    return Model(task, backbone, weight, own.bias[columns])
 
 
 def _scores(pool: Pool, name: str, log_p: Any) -> dict[str, Any]:
@@ -168,6 +176,14 @@ def _predictions(pool: Pool, name: str, log_p: Any, side: Any) -> list[dict[str,
         {"task": name, "name": n, "label": side.domain.labels[i], "predicted": y, "log_probabilities": row}
         for n, i, y, row in zip(names, examples, task.decode(log_p), log_p, strict=True)
     ]
+
+
+def _shared(pool: Pool) -> dict[str, list[str]] | None:
+    """Which groups of layers all tasks share, and which each has for itself; None where they share all."""
+    if pool.recipe.share == "all":
+        return None
+    names = [name for name, _ in pool.backbone.groups]
+    return {"shared": names[: pool.recipe.share], "own": names[pool.recipe.share :]}
 
 
 def _notes(steps: Steps) -> list[str]:

@@ -13,8 +13,10 @@ from accelerate.state import AcceleratorState
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from crossgraft.backbones.weights import everywhere, kept_once
 from crossgraft.errors import UsageError
 from crossgraft.solve.batches import class_weights
+from crossgraft.solve.branching import of_all_tasks
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import Phase, Stage
 from crossgraft.solve.settings import Settings
@@ -89,9 +91,7 @@ class Engine:
         if self.net.weighting is None:
             self.accelerator.backward(sum(losses, torch.zeros(())))
         else:
-            shared = [p for p in self.net.layers.parameters() if p.requires_grad]
-            heads = [p for p in self.net.linear.parameters() if p.requires_grad]
-            self.net.weighting.backward(losses, shared, heads, self.accelerator)
+            self.net.weighting.backward(losses, *of_all_tasks(self.net), self.accelerator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * phase.rates.get(group["part"], 0.0)
             if group["part"] not in phase.rates:
@@ -105,11 +105,15 @@ class Engine:
         """All that a later process needs to go on: weights, and the optimiser's moments."""
         moments = self.optimiser.state_dict()["state"]
         flat = {f"optimiser/{i}/{name}": t for i, state in moments.items() for name, t in state.items()}
-        return {f"net/{name}": t for name, t in self.net.state_dict().items()} | flat
+        return {f"net/{name}": t for name, t in kept_once(self.net).items()} | flat
+
+    def load_net(self, tensors: Mapping[str, Tensor]) -> None:
+        """The weights of what `tensors` gave."""
+        self.net.load_state_dict(everywhere(self.net, under("net/", tensors)))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Back to what `tensors` gave."""
-        self.net.load_state_dict(under("net/", tensors))
+        self.load_net(tensors)
         own = self.optimiser.state_dict()
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}

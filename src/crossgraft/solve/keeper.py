@@ -181,7 +181,7 @@ class Keeper:
         self.best_step, self.best, self.seconds = state["best_step"], state["best"], state["seconds"]
         self.began -= state["seconds"]
         if self.done:
-            self.engine.net.load_state_dict(under("net/", tensors))
+            self.engine.load_net(tensors)
             return
         self.engine.load(tensors)
         self._scaler().load_state_dict(state["scaler"])

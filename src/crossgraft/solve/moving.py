@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.backbones import adapters
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.backbones.branches import branched
 from crossgraft.backbones.weights import state_revision
 from crossgraft.objective import heads
 from crossgraft.objective.algebra import Objective
 from crossgraft.seeds import seed_for
-from crossgraft.solve import adapters
+from crossgraft.solve.branching import confine, spread
 from crossgraft.solve.loop import Stream, train
 from crossgraft.solve.net import Net
 from crossgraft.solve.schedules import HEAD, Stage, plan
@@ -49,6 +51,7 @@ def learn(
     use: str,
     weighting: str | None = None,
     transitions: Float[np.ndarray, "U U"] | None = None,
+    branches: tuple[int, Sequence[Int[np.ndarray, " k"]]] | None = None,
     evaluate: Callable[[Net], float] | None = None,
     checkpoint: Path | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
@@ -58,14 +61,20 @@ def learn(
     columns      of the head, by domain or task, and of a stream of several tasks all of them
     weighting    how the tasks of the objective are weighed; None for their plain sum
     transitions  of a CRF, where tags are learned as sequences
+    branches     how many groups of layers are shared, and the columns of the head that read each branch after them
     """
     module = backbone.fresh(seed_for(seed, f"{use}/layers"))
     if schedule == "lora":
         adapters.add(module, seed_for(seed, f"{use}/adapters"))
     own = replace(backbone, build=lambda: module)
+    if branches is not None:
+        own = branched(own, len(branches[1]), branches[0])
+        start = (spread(start[0], branches[1]), start[1])
     net = Net(own, columns, len(start[1]), seed=seed_for(seed, f"{use}/head"), learn_statistics=not backbone.pretrained)
     if copied:
         net.set_head(*start)
+    if branches is not None:
+        confine(net, branches[1])
     stages = plan(schedule, objective, own, settings, head_is_solved=copied)
     if transitions is not None:
         net.heads["transitions"] = heads.Transitions(transitions)
@@ -74,10 +83,10 @@ def learn(
         net.heads["weighting"] = Weighting(weighting, len(objective.active))
         stages = [_with(stage, heads.part("weighting")) for stage in stages]
     train(net, stages, streams, settings, seed=seed, use=use, evaluate=evaluate, checkpoint=checkpoint, log=log)
-    if schedule == "lora":
+    if schedule == "lora" and branches is None:
         adapters.merge(module)
     weight, bias = net.head()
-    trained = replace(own, pretrained=True, portable=False, revision=state_revision(module))
+    trained = replace(own, pretrained=True, portable=False, revision=state_revision(own.module))
     weights = None if net.weighting is None else net.weighting.weights.cpu().numpy()
     chained = None if (own_chain := heads.transitions(net.heads)) is None else own_chain.array()
     return Moved((trained, weight.astype(np.float64), bias.astype(np.float64)), weights, chained)

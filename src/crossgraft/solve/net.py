@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from crossgraft.backbones.adapters import learned
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.encoder import marked
 from crossgraft.features.ragged import Ragged, joined, tensor
@@ -28,7 +29,6 @@ from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import row_of
 from crossgraft.objective.tables import TABLES
 from crossgraft.seeds import seed_for
-from crossgraft.solve.adapters import learned
 from crossgraft.solve.schedules import HEAD
 from crossgraft.solve.weighting import Weighting
 from crossgraft.tasks import MISSING
@@ -62,9 +62,10 @@ class Net(nn.Module):
         self.backbone, self.learn_statistics = backbone, learn_statistics
         self.layers, self.linear = backbone.module, nn.Linear(backbone.dim, n_columns)
         draw = torch.Generator().manual_seed(seed)
+        bound = (backbone.dim / (backbone.branches or (1,))[0]) ** -0.5
         with torch.no_grad():
             for parameter in self.linear.parameters():
-                parameter.uniform_(-(backbone.dim**-0.5), backbone.dim**-0.5, generator=draw)
+                parameter.uniform_(-bound, bound, generator=draw)
         # None where a domain sees the whole head in its order: nothing is gathered then.
         self.columns: dict[str, Tensor | None] = {
             d: None if np.array_equal(c, np.arange(n_columns)) else torch.as_tensor(np.asarray(c))
