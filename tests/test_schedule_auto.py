@@ -17,7 +17,7 @@ def chosen(moving: float, *, pretrained: bool = True, spread: float = 0.0) -> tu
     labels = np.repeat([0, 1], 20)
     recipe = SimpleNamespace(schedule="auto", seed=0)
     backbone = SimpleNamespace(name="some", pretrained=pretrained, groups=(("all", ("",)),))
-    target = Side(cast(Any, None), np.arange(2), labels)
+    target = Side(cast(Any, SimpleNamespace(groups=None)), np.arange(2), labels)
     job = SimpleNamespace(
         target=target, rows=np.arange(40), recipe=recipe, backbone=backbone, covered=True, selection="cv", warnings=[]
     )
