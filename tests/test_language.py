@@ -191,6 +191,9 @@ def test_layers_that_learned_the_words_are_those_of_the_four_steps(
     run = fitted(tmp_path / "run", folders[kind])
     said = run.result["language"]
     assert said["after"]["value"] < said["before"]["value"] - 0.1
+    for told in (said["before"], said["after"]):  # over words, however many a text has
+        assert 0.5 * told["value"] < told["low"] <= told["value"] <= told["high"] < 1.5 * told["value"]
+    assert said["difference"]["value"] == pytest.approx(said["after"]["value"] - said["before"]["value"])
     assert said["head"] == ("new" if kind == "bare" else "own")
     assert (said["texts"], said["n"], said["test_inputs"]) == (72, 8, pytest.approx(58, abs=6))
     assert run.result["backbone"]["revision"] != loaded(folders[kind]).revision
@@ -317,24 +320,14 @@ def test_layers_of_a_causal_model_learn_and_are_found_again(folders: dict[str, P
 
 
 def test_adapters_stand_beside_the_layers_of_gpt2_too(folders: dict[str, Path]) -> None:
-    from crossgraft.backbones import adapters
+    import adapter_kit
+
     from crossgraft.features.ragged import Ragged, tensor
 
     backbone = loaded(folders["gpt2"])
     assert backbone.tokens is not None
-    rows, module = tensor(Ragged.of(backbone.tokens.encode(["good it is", "bad"]))), backbone.fresh(0).eval()
-    names, before = list(module.state_dict()), module(rows)
-    adapters.add(module, 0)
-    assert torch.equal(module(rows), before)
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            if ".lora_B" in name:
-                p.fill_(0.05)
-    moved = module(rows)
-    adapters.merge(module)
-    assert list(module.state_dict()) == names
-    assert not torch.allclose(moved, before, atol=1e-3)
-    assert torch.allclose(module(rows), moved, atol=1e-5)
+    rows = tensor(Ragged.of(backbone.tokens.encode(["good it is", "bad"])))
+    adapter_kit.stand_beside(backbone.fresh(0).eval(), rows)
 
 
 def test_the_last_piece_of_a_word_stands_for_it_where_only_that_has_seen_it(tmp_path: Path) -> None:

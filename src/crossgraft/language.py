@@ -20,7 +20,7 @@ from crossgraft.backbones.weights import state_revision
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.compare import paired
-from crossgraft.measure.scores import mean_interval
+from crossgraft.measure.groups import interval
 from crossgraft.objective.algebra import Objective, Term
 from crossgraft.prepare import Job
 from crossgraft.progress import say
@@ -66,16 +66,20 @@ class Asked:
         values = Ragged.of([row[row >= 0] for row in given.numpy()])
         return cls(values, words, np.unique(np.repeat(owner, values.words), return_inverse=True)[1])
 
+    @property
+    def words_of(self) -> Float[np.ndarray, " n"]:
+        """How many words of each text are asked for."""
+        return np.bincount(self.owner).astype(float)
+
     def losses(self, net: Net) -> Float[np.ndarray, " n"]:
-        """Nats, one a text; their mean is that over words."""
+        """Nats of all words of each text."""
         import torch
 
         vocabulary: Any = net.heads["vocabulary"]
         device = net.linear.weight.device
         vocabulary.eval()
         each = vocabulary.losses(torch.from_numpy(net.embed(self.values)).to(device), self.words.to(device))
-        sums = np.bincount(self.owner, weights=each.double().cpu().numpy())
-        return sums * (len(sums) / len(self.owner))
+        return np.bincount(self.owner, weights=each.double().cpu().numpy())
 
 
 def learn_language(job: Job, folder: Path, log: Callable[[dict[str, Any]], None]) -> None:
@@ -142,7 +146,7 @@ def _learn(
         phase = Phase(OBJECTIVE, dict.fromkeys(parts, 1.0))
         train(
             net, [Stage(stage, (phase,), steps)], {"target": stream}, settings, seed=seed, use=f"{USE}/{stage}",
-            evaluate=(lambda net: float(asked.losses(net).mean())) if judged else None,
+            evaluate=(lambda net: float(asked.losses(net).sum() / len(asked.words))) if judged else None,
             checkpoint=folder / f"{USE}-{stage}.safetensors", log=lambda row: log({"model": USE} | row),
         )  # fmt: skip
 
@@ -153,16 +157,16 @@ def _learn(
     before = asked.losses(net)
     go("all", [*(name for name, _ in backbone.groups), head], steps - alone, None, judged=True)
     after = asked.losses(net)
-    difference = paired(after, before)
+    words = asked.words_of
     return module.eval(), {
         "objective": str(OBJECTIVE),
         "asked": "next" if language.causal else "masked",
         "head": "own" if vocabulary.known else "new",
         "steps": steps,
         "words": len(asked.words),
-        "before": mean_interval(before).json(),
-        "after": mean_interval(after).json(),
-        "difference": {"value": difference.value, "low": difference.low, "high": difference.high, "p": difference.p},
+        "before": interval(np.stack([before, words], 1)).json(),
+        "after": interval(np.stack([after, words], 1)).json(),
+        "difference": interval(np.stack([after - before, words], 1)).json() | {"p": paired(after, before).p},
     }
 
 
