@@ -73,8 +73,14 @@ class Chain:
 
     def __getitem__(self, words: slice | Int[np.ndarray, " w"]) -> Chain:
         """The same of some words, which are those of whole sentences in order."""
-        owner = np.repeat(np.arange(len(self.lengths)), self.lengths)[words]
+        if isinstance(words, slice):
+            words = np.arange(*words.indices(len(self)))
+        owner = np.searchsorted(self._ends, words, side="right")
         return Chain(self.z[words], self.transitions, np.unique(owner, return_counts=True)[1])
+
+    @cached_property
+    def _ends(self) -> Int[np.ndarray, " S"]:
+        return np.cumsum(self.lengths)
 
     @cached_property
     def _ahead(self) -> tuple[Float[np.ndarray, "W K"], Float[np.ndarray, "W K"]]:
