@@ -105,6 +105,7 @@ def test_a_run_with_branches_predicts_as_it_did_and_keeps_what_is_shared_once(ru
     from safetensors.numpy import load_file
 
     assert run.result["share"] == {"shared": ["first"], "own": ["second"]}
+    assert "<dd>second</dd>" in (run.folder / "report.html").read_text()
     for name, least in (("side", 0.85), ("most", 0.7)):
         assert run.result["tasks"][name]["joint"]["accuracy"]["value"] > least
     if all(own["kept"]["model"] == "joint" for own in run.result["tasks"].values()):

@@ -14,7 +14,7 @@ from crossgraft.cli_options import Column, Input, Json, Out, RecipeFile, Resume,
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
-from crossgraft.printed import apart, fitted, scores, strangers
+from crossgraft.printed import apart, fitted, over_groups, scores, strangers
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",
@@ -133,7 +133,8 @@ def score(
 
     result = open_run(run).score(path, input=input_, label=label, split=part, unknown=unknown)
     each = result.get("tasks", {"test": result})
-    _answer(result, json_, lambda r: [*(scores(name, own) for name, own in each.items()), *strangers(r)])
+    said = [line for name, own in each.items() for line in (scores(name, own), *over_groups(own))]
+    _answer(result, json_, lambda r: [*said, *strangers(r)])
 
 
 @app.command()

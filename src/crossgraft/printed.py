@@ -52,6 +52,12 @@ def scores(title: str, part: dict[str, Any]) -> str:
     return "   ".join([*cells, f"n = {part['n']:,}"])
 
 
+def over_groups(part: dict[str, Any]) -> Iterable[str]:
+    """The same scores with groups, of which there are n, for independent; nothing where none are known."""
+    if (over := part.get("over_groups")) is not None:
+        yield scores("over groups", over)
+
+
 def strangers(part: dict[str, Any]) -> Iterable[str]:
     """How unknown examples were told from known ones, where that was asked for."""
     if "n_unknown" not in part:
@@ -71,6 +77,7 @@ def strangers(part: dict[str, Any]) -> Iterable[str]:
 def fitted(result: dict[str, Any]) -> Iterable[str]:
     """What fit has to say."""
     yield scores("kept model", result["test"])
+    yield from over_groups(result["test"])
     for name, part in result["baselines"].items():
         if part is not None:
             yield scores(name.replace("_", " "), part)
@@ -107,7 +114,8 @@ def several(result: dict[str, Any]) -> Iterable[str]:
         yield f"weighs less: {name}, {why}"
     for row in result["affinity"]:
         span = f"{row['value']:+.3f} nats [{row['low']:+.3f}, {row['high']:+.3f}]"
-        yield f"{row['of']} to {row['on']}: {span} beside all, {row['pair']['value']:+.3f} the two alone"
+        alone = f" beside all, {row['pair']['value']:+.3f} the two alone" if len(result["tasks"]) > 2 else ""
+        yield f"{row['of']} to {row['on']}: {span}{alone}"
     if result["grouping"]:
         yield "suggested groups: " + "; ".join(" + ".join(own) for own in result["grouping"])
     yield from _closing(result)
