@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import audio_kit
 import numpy as np
 import pytest
 
@@ -12,7 +13,8 @@ from crossgraft.domains import open_domain
 from crossgraft.errors import UsageError
 from crossgraft.folds import whole_groups
 from crossgraft.measure.compare import guard
-from crossgraft.measure.scores import measured
+from crossgraft.measure.groups import grouped
+from crossgraft.measure.scores import measured, wilson
 from crossgraft.side import Side
 from crossgraft.tasks import Classify
 
@@ -108,6 +110,18 @@ def test_a_group_that_is_no_column_is_said(table: Path) -> None:
         crossgraft.fit(table, group="patients")
 
 
+def test_clips_without_the_column_asked_for_are_not_grouped_by_another(tmp_path: Path) -> None:
+    clips = audio_kit.manifest(tmp_path, "talk.csv", {"ann": 200.0, "bob": 300.0}, each=2)
+    assert open_domain(clips, "clips").groups is not None
+    with pytest.raises(UsageError, match="no column 'room'"):
+        crossgraft.fit(clips, group="room")
+
+
+def test_several_tasks_refuse_groups(table: Path) -> None:
+    with pytest.raises(UsageError, match="--group is not for several tasks"):
+        crossgraft.multi({"visits": str(table)}, tasks=["label", "split"], group="patient")
+
+
 def test_one_row_left_out_of_a_group_is_refused(table: Path) -> None:
     with pytest.raises(UsageError, match="selection loo leaves out one example"):
         crossgraft.fit(table, group="patient", selection="loo")
@@ -124,6 +138,19 @@ def test_scores_by_group_and_over_groups() -> None:
     assert over["value"] == alone["value"] == 0.75
     assert over["low"] < alone["value"] < over["high"]
     assert "by_group" not in measured(task, log_p, np.zeros(8, int), groups=np.array(["x"] * 4 + [""] * 4))
+
+
+def test_of_many_groups_the_largest_are_told_and_all_are_counted() -> None:
+    groups = np.array([f"g{i}" for i in range(60)] + ["g7"] * 3 + ["g59"] * 2)
+    found = grouped({"error": np.stack([np.arange(65) % 2, np.ones(65)], 1)}, groups)
+    assert found["over_groups"]["n"] == 60
+    assert len(found["by_group"]) == 50
+    assert (found["by_group"]["g7"]["n"], found["by_group"]["g59"]["n"]) == (4, 3)
+
+
+def test_without_an_error_the_interval_over_groups_is_of_so_many_groups() -> None:
+    found = grouped({"error": np.stack([np.zeros(60), np.ones(60)], 1)}, np.array(["a", "b", "c"] * 20))
+    assert found["over_groups"]["error"]["high"] == pytest.approx(wilson(np.zeros(3)).high)
 
 
 def test_the_report_has_scores_by_group(table: Path, tmp_path: Path) -> None:

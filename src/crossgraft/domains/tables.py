@@ -101,7 +101,6 @@ def rows_domain(
             f"{where} has no column of labels (its columns are {_few(known)}); name it with --label",
         )
     splits = tidy_splits(None if chosen.split is None else table.columns[chosen.split], n)
-    group = group if group in known else None
     taken, groups = {chosen.label, chosen.split, group}, _groups(table, group)
     column = _file_column(table, folder, chosen.input, input is not None, taken)
     if column is not None:
@@ -211,8 +210,8 @@ def _usual(table: Table, names: Sequence[str], taken: set[str | None]) -> str | 
 
 
 def _groups(table: Table, column: str | None) -> np.ndarray | None:
-    """Whose each row is, (N,) str, by a column."""
-    return None if column is None else group_names(whole_numbers(list(table.columns[column])))
+    """Whose each row is, (N,) str, by a column; None without it."""
+    return group_names(whole_numbers(list(table.columns[column]))) if column in table.columns else None
 
 
 def _kept(table: Table, bad: Bad) -> tuple[np.ndarray, list[Skipped]]:

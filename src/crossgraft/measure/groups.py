@@ -12,11 +12,13 @@ from crossgraft.measure.entities import resampled
 from crossgraft.measure.scores import LEVEL, Score, wilson
 
 ERRORS, TRUE = 0, 1
+MOST = 50  # groups that are told one by one: those with most examples
 
 
 def grouped(counts: Mapping[str, Float[np.ndarray, "N 2"]], groups: np.ndarray | None, seed: int = 0) -> dict[str, Any]:
-    """Rates by group and, as `over_groups`, with intervals that take groups rather than examples for independent (the
-    cluster bootstrap: Field and Welsh, J. R. Stat. Soc. B 69, 2007); nothing where fewer than two groups are known.
+    """Rates by group, of the 50 largest, and, as `over_groups` with their number n, intervals that take groups rather
+    than examples for independent (the cluster bootstrap: Field and Welsh, J. R. Stat. Soc. B 69, 2007); nothing where
+    fewer than two groups are known.
 
     counts  by the name of a rate: errors, or whatever is summed, of each example, and how many they are of
     groups  (N,) str, "" where unknown: such examples are in no group here
@@ -25,17 +27,24 @@ def grouped(counts: Mapping[str, Float[np.ndarray, "N 2"]], groups: np.ndarray |
     >>> found["by_group"]["a"]["error"]["value"]
     0.5
     """
-    names = sorted({str(g) for g in groups if g}) if groups is not None else []
-    if len(names) < 2:
+    if groups is None:
         return {}
-    rows = {g: np.flatnonzero(np.asarray(groups, dtype=str) == g) for g in names}
-    own = {g: {name: c[at] for name, c in counts.items()} for g, at in rows.items()}
-    totals = {name: np.stack([held[name].sum(0) for held in own.values()]) for name in counts}
+    names, place, sizes = np.unique(np.asarray(groups, dtype=str), return_inverse=True, return_counts=True)
+    known = np.flatnonzero(names != "")
+    if len(known) < 2:
+        return {}
+    totals = {
+        name: np.stack([np.bincount(place, weights=c[:, k], minlength=len(names)) for k in (ERRORS, TRUE)], 1)[known]
+        for name, c in counts.items()
+    }
+    largest = np.sort(known[np.argsort(-sizes[known], kind="stable")[:MOST]])
     return {
-        "over_groups": {name: interval(c, seed).json() for name, c in totals.items()},
+        "over_groups": {"n": len(known)}
+        | {name: interval(c if c[:, ERRORS].any() else np.sign(c), seed).json() for name, c in totals.items()},
         "by_group": {
-            g: {"n": len(rows[g])} | {name: interval(c, seed).json() for name, c in held.items()}
-            for g, held in own.items()
+            str(names[g]): {"n": int(sizes[g])}
+            | {name: interval(c[place == g], seed).json() for name, c in counts.items()}
+            for g in largest
         },
     }
 
@@ -48,8 +57,10 @@ def rates(counts: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, " *B"]:
 
 
 def interval(counts: Float[np.ndarray, "N 2"], seed: int = 0) -> Score:
-    """The rate of all with the percentile interval of the bootstrap over rows; NaN with one row. Without any error,
-    which no draw of rows would show either, Wilson's interval of none among so many words or characters."""
+    """The rate of all, sum over sum, with the percentile interval of the bootstrap over rows; NaN with one row.
+
+    Without any error, which no draw of rows would show either, Wilson's interval of none among all they are of.
+    """
     value = float(rates(counts.sum(0)))
     if len(counts) > 1 and not counts[:, ERRORS].any():
         return wilson(np.zeros(max(int(counts[:, TRUE].sum()), 1)))

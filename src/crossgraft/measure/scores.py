@@ -103,10 +103,10 @@ def measured(
 
         return entity_scores(task, log_probabilities, targets, lengths)
     found = {"n": len(targets), **{k: s.json() for k, s in scores(task, log_probabilities, targets).items()}}
-    return found | _by_group(task, log_probabilities, targets, groups)
+    return found if groups is None else found | _by_group(task, log_probabilities, targets, groups)
 
 
-def _by_group(task: Classify, log_p: Any, targets: Any, groups: np.ndarray | None) -> dict[str, Any]:
+def _by_group(task: Classify, log_p: Any, targets: Any, groups: np.ndarray) -> dict[str, Any]:
     """`groups.grouped` of classified examples."""
     from crossgraft.measure.groups import grouped
 

@@ -12,8 +12,9 @@ from crossgraft.report.words import SCORES, bounds, interval
 @dataclass(frozen=True)
 class Groups:
     """A table: titles of the measures, and of each group its name, cells of (value, interval), and how many examples;
-    the first row is of all, its intervals over groups."""
+    the first row is of all `n` groups, its intervals over groups."""
 
+    n: float | None
     titles: list[str]
     rows: list[tuple[str, list[tuple[str, str]], float | None]]
 
@@ -38,4 +39,4 @@ def by_group(result: dict[str, Any]) -> Groups | None:
     rows = [(who, cells(s), number(s.get("n"))) for who, s in sorted(found.items(), key=worst)]
     if over:
         rows.insert(0, ("all", cells(over), number(test.get("n"))))
-    return Groups([f"{m.title}, {m.unit}" for m in scored], rows)
+    return Groups(number(over.get("n")), [f"{m.title}, {m.unit}" for m in scored], rows)
