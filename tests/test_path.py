@@ -164,7 +164,7 @@ def test_many_rows_are_left_out_in_part(monkeypatch: pytest.MonkeyPatch, parts: 
     monkeypatch.setattr(path_module, "MOST", 10)
     some = path(parts[0], None, 5, ridges=[0.1])
     assert len(some.rows) == 10
-    np.testing.assert_allclose(some.losses[0, 0], every.losses[0, 0][np.isin(every.rows, some.rows)], atol=1e-3)
+    np.testing.assert_allclose(some.losses[0, 0], every.losses[0, 0][np.isin(every.rows, some.rows)], atol=3e-3)
 
 
 def test_scaling_and_folding() -> None:

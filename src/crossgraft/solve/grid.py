@@ -20,7 +20,7 @@ from crossgraft.solve.smooth import COARSE, FINE, coarse_to_fine, nodes, spline,
 from crossgraft.tasks import log_softmax
 
 # nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
-TOLERANCE, NODE, REFIT = 1e-6, 1e-6, 1e-7
+TOLERANCE, NODE, REFIT = 1e-6, 3e-6, 3e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
 # multiplications that refits of the whole grid may take, of near nodes, of distant ones, and of one point

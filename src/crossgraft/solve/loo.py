@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from crossgraft.solve.newton import minimise
+from crossgraft.solve.newton import Start, begin, minimise
 from crossgraft.solve.positive import inverse
 from crossgraft.solve.preconditioner import Preconditioner
 from crossgraft.solve.rows import Array, Rows
@@ -163,13 +163,26 @@ def refits(
     out = np.empty((len(which), len(target.columns)))
     size = max(1, int(8e6 / (sum(len(r.x) * len(r.columns) for r in parts) + v.size)))
     shared = Preconditioner(list(parts), n_columns, np.array([ridge]), [p[None] for p in probs])
+    whole = begin(list(parts), v[None], np.array([ridge]))
     for i in range(0, len(which), size):
         some = which[i : i + size]
         w = np.repeat(target.w[None], len(some), axis=0)
         w[np.arange(len(some)), some] = 0
         rows = [replace(target, w=w), *parts[1:]]
-        start = np.repeat(v[None], len(some), axis=0)
-        found = minimise(rows, n_columns, np.full(len(some), ridge), start, tolerance, shared, keep=True)
+        many = np.repeat(v[None], len(some), axis=0)
+        start = _without(whole, target, some)
+        found = minimise(rows, n_columns, np.full(len(some), ridge), many, tolerance, shared, keep=True, start=start)
         z = np.einsum("bud,bd->bu", found.v[:, target.columns], target.x[some]).astype(np.float64)
         out[i : i + size] = z if target.z0 is None else z + target.z0[:, some].T
     return out
+
+
+def _without(whole: Start, target: Rows, some: Int[np.ndarray, " m"]) -> Start:
+    """Where the head of all rows starts as each of some rows is left out: that row's loss and gradient are gone."""
+    n = len(some)
+    loss = target.each(whole.logits[0])[0][0, some]
+    g = np.repeat(whole.gradient, n, axis=0)
+    e = target.residual(whole.probs[0])[0][:, some]
+    g[:, target.at] -= e.T[:, :, None] * target.x[some][:, None, :]
+    repeated = [[np.repeat(a, n, axis=0) for a in each] for each in (whole.logits, whole.probs)]
+    return Start(whole.objective - target.w[some] * loss, g, *repeated)

@@ -51,7 +51,13 @@ class Rows:
         return slice(int(c[0]), int(c[-1]) + 1) if len(c) and (np.diff(c) == 1).all() else c
 
     def loss(self, z: Float[np.ndarray, "B k N"]) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, "B k N"]]:
-        """Weighted cross-entropy of each ridge (the prior's logits added here), and the probabilities."""
+        """Weighted cross-entropy of each head, and the probabilities."""
+        each, p = self.each(z)
+        w = self.w.astype(np.float64)
+        return np.asarray(each @ w if w.ndim == 1 else (each * w).sum(axis=1)), p
+
+    def each(self, z: Float[np.ndarray, "B k N"]) -> tuple[Float[np.ndarray, "B N"], Float[np.ndarray, "B k N"]]:
+        """Cross-entropy of each row (the prior's logits added here), and the probabilities."""
         z = z if self.z0 is None else z + self.z0
         p = z - z.max(axis=1, keepdims=True)
         fit = (1 - self.smoothing) * p[:, self.label, np.arange(len(self.label))]
@@ -60,9 +66,7 @@ class Rows:
         np.exp(p, out=p)
         total = p.sum(axis=1)
         p /= total[:, None]
-        each = (np.log(total) - fit).astype(np.float64)
-        w = self.w.astype(np.float64)
-        return np.asarray(each @ w if w.ndim == 1 else (each * w).sum(axis=1)), p
+        return np.asarray((np.log(total) - fit).astype(np.float64)), p
 
     def residual(self, p: Float[np.ndarray, "B k N"]) -> Float[np.ndarray, "B k N"]:
         """w (p - q): the derivative of the weighted cross-entropy by the logits."""
@@ -71,9 +75,16 @@ class Rows:
         e *= self.w if self.w.ndim == 1 else self.w[:, None]
         return np.asarray(e)
 
-    def curve(self, p: Float[np.ndarray, "B k N"], t: Float[np.ndarray, "B k N"]) -> Float[np.ndarray, "B k N"]:
-        """w (diag(p) - p p') t, row by row."""
-        e = p * t
-        e -= p * e.sum(axis=1, keepdims=True)
-        e *= self.w if self.w.ndim == 1 else self.w[:, None]
-        return np.asarray(e)
+    def weighted(self, p: Float[np.ndarray, "B k N"]) -> Float[np.ndarray, "B k N"]:
+        """w p, row by row."""
+        return np.asarray(p * (self.w if self.w.ndim == 1 else self.w[:, None]))
+
+
+def curve(
+    p: Float[np.ndarray, "B k N"], wp: Float[np.ndarray, "B k N"], t: Float[np.ndarray, "B k N"]
+) -> Float[np.ndarray, "B k N"]:
+    """w (diag(p) - p p') t, row by row; wp is w p."""
+    e = p * t
+    np.subtract(t, e.sum(axis=1, keepdims=True), out=e)
+    e *= wp
+    return np.asarray(e)

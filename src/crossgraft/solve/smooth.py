@@ -12,7 +12,7 @@ from scipy.interpolate import make_interp_spline
 
 from crossgraft.solve.rows import Array
 
-FINE, COARSE = 0.7 * np.log(10), 1.35 * np.log(10)  # log units between two nodes at most
+FINE, COARSE = 0.7 * np.log(10), 1.5 * np.log(10)  # log units between two nodes at most
 
 
 def nodes(t: Float[np.ndarray, " n"], apart: float) -> Int[np.ndarray, " m"]:
