@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import crossgraft
+from crossgraft.assembled import Parts
 from crossgraft.cli import main
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.export import NEEDS, SUFFIX, export, reference
+from crossgraft.export import NEEDS, SUFFIX, export
 from crossgraft.features import pixels
 from crossgraft.run import Run
 from crossgraft.share import pull, push
@@ -69,7 +70,7 @@ def test_exports_say_what_the_run_says_at_any_batch_size(
     else:
         given = x = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float32)
     p = session.run(None, {"x": x})[0]
-    np.testing.assert_allclose(p, reference(run.model, x), atol=1e-4)
+    np.testing.assert_allclose(p, Parts.of(run).said(x)["probabilities"], atol=1e-4)
     said = run.predict(given)
     np.testing.assert_allclose(p, [list(row["probabilities"].values()) for row in said], atol=1e-4)
 
@@ -89,7 +90,7 @@ def test_an_export_that_cannot_be_leaves_nothing(runs: dict[str, Run], tmp_path:
         export(runs["vectors"], "onxx")
     with pytest.raises(UsageError, match="pt2"):
         export(runs["vectors"], "torch", tmp_path / "m.onnx")
-    monkeypatch.setattr("crossgraft.export.reference", lambda model, x: np.zeros((len(x), 2)))
+    monkeypatch.setattr("crossgraft.assembled.Parts.said", lambda self, x: {"probabilities": np.zeros((len(x), 2))})
     with pytest.raises(CrossgraftError, match="differ"):
         export(runs["vectors"], "torch", tmp_path / "m.pt2")
     assert not list(tmp_path.iterdir())

@@ -64,6 +64,8 @@ ROAD = [
 DOORS = [
     "__init__",
     "__main__",
+    "assembled",
+    "card",
     "cli",
     "cli_evidence",
     "cli_labels",

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import crossgraft
+from crossgraft.assembled import Parts
 from crossgraft.backbones.packaged import efficientnet_lite0
 from crossgraft.errors import CrossgraftError
-from crossgraft.export import export, reference
+from crossgraft.export import export
 from crossgraft.model import Model
 from crossgraft.tasks import Classify
 
@@ -130,7 +131,7 @@ def test_the_packaged_backbone_opens_without_crossgraft(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(file), str(tmp_path / "x.npy"), str(tmp_path / "p.npy")]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "crossgraft" not in done.stdout.split()
-    np.testing.assert_allclose(np.load(tmp_path / "p.npy"), reference(model, x), atol=1e-4)
+    np.testing.assert_allclose(np.load(tmp_path / "p.npy"), Parts.of(run).said(x)["probabilities"], atol=1e-4)
 
 
 def test_texts_are_refused_with_a_reason(monkeypatch: Any, tmp_path: Path) -> None:

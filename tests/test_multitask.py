@@ -316,7 +316,8 @@ def test_the_command_trains_prints_and_predicts(tmp_path: Path, capsys: pytest.C
         (["report", str(out)], 0, "report.html"),
         ([*common, "--task", "side"], 2, "two tasks are called 'side'"),
         ([*common, "--weight", "sid=2"], 2, "names no task"),
-        (["export", str(out), "--to", "onnx"], 1, "several tasks"),
+        (["export", str(out), "--to", "torch"], 0, "probabilities differ by at most"),
+        (["push", str(out), str(tmp_path / "pushed")], 0, "README.md"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(more)

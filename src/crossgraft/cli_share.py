@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crossgraft.cli_options import Json, RunFolder
-from crossgraft.errors import CrossgraftError
 from crossgraft.printed import answer
-
-if TYPE_CHECKING:
-    from crossgraft.run import Run
 
 
 def export(
@@ -25,21 +21,13 @@ def export(
 ) -> None:
     """The run's model as ONNX, a torch.export program, for OpenVINO, Keras or TensorFlow, checked against the run."""
     from crossgraft.export import export as write
+    from crossgraft.multitask.run import open_run
 
     answer(
-        write(_of_one_task(run), format_, out),
+        write(open_run(run), format_, out),
         json_,
         lambda r: [f"{r['file']}: probabilities differ by at most {r['max_difference']:.1e}; see {r['file']}.json"],
     )
-
-
-def _of_one_task(folder: Path) -> Run:
-    from crossgraft.multitask.run import MultiRun, open_run
-
-    run = open_run(folder)
-    if isinstance(run, MultiRun):
-        raise CrossgraftError(f"the run in {folder} is of several tasks", "use crossgraft predict; it cannot leave yet")
-    return run
 
 
 def push(
@@ -49,10 +37,11 @@ def push(
     json_: Json = False,
 ) -> None:
     """Copy a run with a model card into a folder or to the Hub."""
+    from crossgraft.multitask.run import open_run
     from crossgraft.share import push as write
 
     answer(
-        write(_of_one_task(run), to, private=private),
+        write(open_run(run), to, private=private),
         json_,
         lambda r: [f"pushed to {r['to']}: {', '.join(r['files'])}"],
     )

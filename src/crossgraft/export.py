@@ -8,19 +8,14 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
-from crossgraft import features
+from crossgraft.assembled import Outputs, Parts
 from crossgraft.errors import CrossgraftError, UsageError, nearest
-from crossgraft.model import Model
-from crossgraft.seeds import rng
-from crossgraft.tasks import log_softmax
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,8 +32,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "keras": ("keras",),
     "savedmodel": ("keras", "tensorflow"),
 }
+INPUT = "crossgraft"  # what values of an ONNX graph are called until they have their names
 EXTRA = {"keras": "keras", "savedmodel": "tensorflow"}
-Said = list[Float[np.ndarray, "B K"]]  # probabilities for each batch of examples, once the export is loaded again
+Said = list[Outputs]  # for each batch of examples, once the export is loaded again
 
 
 def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dict[str, Any]:
@@ -48,8 +44,9 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     out     the file; by default RUN/model.onnx, .pt2, .xml, .keras or .savedmodel
 
     Pictures go in as uint8 (B, S, S, C), resized and cropped as the JSON file says, and are normalised inside; vectors
-    as float32 (B, D). Probabilities (B, K) come out. Raises CrossgraftError where a library is missing, or where a
-    probability differs by more than 1e-4: then nothing is left behind.
+    as float32 (B, D). Probabilities (B, K) come out, of a run of several tasks one output a task, by its name, from one
+    pass through the layers they share. Raises CrossgraftError where a library is missing, or where a probability
+    differs by more than 1e-4: then nothing is left behind.
     """
     if format not in SUFFIX:
         raise UsageError(
@@ -58,28 +55,19 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     if missing := [name for name in NEEDS[format] if find_spec(name) is None]:
         extra = EXTRA.get(format, "export")
         raise CrossgraftError(f"{' and '.join(missing)} not installed", f"pip install 'crossgraft[{extra}]'")
-    model = run.model
-    if model.backbone.kind not in ("image", "vector"):
-        raise CrossgraftError(
-            f"a model of {model.backbone.kind}s cannot be exported yet", "use crossgraft predict, or Run.open in Python"
-        )
+    parts = Parts.of(run)
     path = Path(out) if out is not None else run.folder / f"model{SUFFIX[format]}"
     if path.suffix != SUFFIX[format]:
         raise UsageError(f"{path} does not end in {SUFFIX[format]}", "choose another --out")
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise UsageError(f"{path} is a folder of something else", "choose another --out")
-    module = assembled(model)
-    examples = [_inputs(model, n) for n in BATCHES]
-    spec: dict[str, Any] = {
-        "format": format,
-        "input": _described(model),
-        "output": {"probabilities": list(model.task.classes)},
-    }
+    examples = [parts.inputs(n) for n in BATCHES]
+    spec: dict[str, Any] = {"format": format, **parts.described()}
     scratch = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        said = _WRITERS[format](module, examples, scratch, spec)
-        worst = max(float(np.abs(p - reference(model, x)).max()) for p, x in zip(said, examples, strict=True))
+        said = _WRITERS[format](parts, examples, scratch, spec)
+        worst = max(_apart(found, parts.said(x)) for found, x in zip(said, examples, strict=True))
         if not worst <= MOST:
             raise CrossgraftError(
                 f"probabilities of the export differ by {worst:.1e}",
@@ -100,61 +88,8 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     return {"run": str(run.folder), "file": str(path), **spec}
 
 
-def assembled(model: Model) -> nn.Module:
-    """Inputs to probabilities in one module of float32: normalisation, layers, head, softmax."""
-    import torch
-    from torch import Tensor, nn
-
-    from crossgraft.features.engine import wrapped
-
-    b = model.backbone
-    layers = b.fresh(0)
-    layers = layers if b.preprocess is None else wrapped(layers, b.preprocess)
-
-    class Assembled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = layers
-            self.head = nn.Linear(*model.weight.shape)
-            with torch.no_grad():
-                self.head.weight.copy_(torch.from_numpy(model.weight.T))
-                self.head.bias.copy_(torch.from_numpy(model.bias))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.layers(x)).softmax(1)  # type: ignore[no-any-return]
-
-    return Assembled().eval()
-
-
-def reference(model: Model, inputs: np.ndarray) -> Float[np.ndarray, "B K"]:
-    """What the run says of inputs as its backbone takes them."""
-    x = features.embed(model.backbone, inputs)
-    return np.asarray(np.exp(log_softmax(x.astype(np.float64) @ model.weight + model.bias)))
-
-
-def _inputs(model: Model, n: int) -> np.ndarray:
-    draw, p = rng(0, f"export/{n}"), model.backbone.preprocess
-    if p is not None:
-        return draw.integers(0, 256, (n, p.size, p.size, p.channels), dtype=np.uint8)
-    width = model.backbone.dim
-    if model.backbone.name != "identity":
-        width = next(iter(model.backbone.module.parameters())).shape[-1]
-    return draw.normal(0, 1, (n, width)).astype(np.float32)
-
-
-def _described(model: Model) -> dict[str, Any]:
-    x = _inputs(model, 1)
-    spec: dict[str, Any] = {"name": "x", "type": str(x.dtype), "shape": ["batch", *x.shape[1:]]}
-    if (p := model.backbone.preprocess) is not None:
-        spec["prepared"] = {
-            "resize_shorter_side_to": round(p.size / p.crop),
-            "centre_crop": p.size,
-            "interpolation": p.interpolation,
-            "channels": "RGB" if p.channels == 3 else "luminance",
-            "inside": "scaling to [0, 1], mean and std",
-            **{k: v for k, v in asdict(p).items() if k in ("mean", "std")},
-        }
-    return spec
+def _apart(found: Outputs, said: Outputs) -> float:
+    return max(float(np.abs(found[name] - p).max()) for name, p in said.items())
 
 
 def program_of(module: nn.Module, x: np.ndarray) -> Any:
@@ -171,57 +106,79 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _onnx(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _onnx(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import onnx
     import onnxruntime
     import torch
 
+    given, names = parts.input_name, list(parts.heads)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            module, (torch.from_numpy(examples[-1]),), dynamo=True, verbose=False, input_names=["x"],
-            output_names=["probabilities"], dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}},
+            parts.module(), (torch.from_numpy(examples[-1]),), dynamo=True, verbose=False, input_names=[INPUT],
+            output_names=[f"{INPUT}.{i}" for i in range(len(names))],
+            dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}},
         )  # fmt: skip
     assert made is not None
     proto = made.model_proto
+    _call(proto.graph, {INPUT: given} | {f"{INPUT}.{i}": name for i, name in enumerate(names)})
     onnx.helper.set_model_props(proto, {"crossgraft": json.dumps(spec, ensure_ascii=False)})
     path.write_bytes(proto.SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return [np.asarray(session.run(None, {"x": x})[0]) for x in examples]
+    return [dict(zip(names, map(np.asarray, session.run(names, {given: x})), strict=True)) for x in examples]
 
 
-def _torch(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _call(graph: Any, new: dict[str, str]) -> None:
+    """Rename values of an ONNX graph; others that have one of the new names get out of their way."""
+    taken = set(new.values())
+    held = {n for node in graph.node for n in (*node.input, *node.output)} | {i.name for i in graph.initializer}
+    new = {n: f"{n}.inside" for n in held & taken} | new
+    for node in graph.node:
+        for ends in (node.input, node.output):
+            ends[:] = [new.get(n, n) for n in ends]
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = new.get(value.name, value.name)
+
+
+def _torch(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import torch
 
-    torch.export.save(program_of(module, examples[-1]), path, extra_files={"crossgraft.json": json.dumps(spec)})
+    program = program_of(parts.module(), examples[-1])
+    torch.export.save(program, path, extra_files={"crossgraft.json": json.dumps(spec)})
     loaded = torch.export.load(path).module()
-    return [np.asarray(loaded(torch.from_numpy(x)).detach().numpy()) for x in examples]
+    said = [loaded(torch.from_numpy(x)) for x in examples]
+    return [{n: own.detach().numpy() for n, own in parts.named(found).items()} for found in said]
 
 
-def _openvino(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _openvino(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     import openvino as ov
 
-    made = ov.convert_model(program_of(module, examples[-1]))
-    made.inputs[0].get_tensor().set_names({"x"})
-    made.outputs[0].get_tensor().set_names({"probabilities"})
+    made = ov.convert_model(program_of(parts.module(), examples[-1]))
+    made.inputs[0].get_tensor().set_names({parts.input_name})
+    for name, output in zip(parts.heads, made.outputs, strict=True):
+        output.get_tensor().set_names({name})
     ov.save_model(made, path, compress_to_fp16=False)
     compiled = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [np.asarray(compiled([x])[0]) for x in examples]
+    said = [compiled([x]) for x in examples]
+    return [{n: np.array(found[n]) for n in parts.heads} for found in said]
 
 
-def _keras(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _keras(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     from crossgraft.keras.writing import write_keras
 
-    return write_keras(program_of(module, examples[-1]), examples, path)
+    said = write_keras(program_of(parts.module(), examples[-1]), examples, path, parts.output_names, parts.input_name)
+    return [parts.named(found) for found in said]
 
 
-def _savedmodel(module: nn.Module, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _savedmodel(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
     from crossgraft.keras.writing import write_saved_model
 
-    return write_saved_model(program_of(module, examples[-1]), examples, path, spec)
+    program = program_of(parts.module(), examples[-1])
+    said = write_saved_model(program, examples, path, spec, parts.output_names, parts.input_name)
+    return [parts.named(found) for found in said]
 
 
-_WRITERS: dict[str, Callable[[nn.Module, list[np.ndarray], Path, dict[str, Any]], Said]] = {
+_WRITERS: dict[str, Callable[[Parts, list[np.ndarray], Path, dict[str, Any]], Said]] = {
     "onnx": _onnx, "torch": _torch, "openvino": _openvino, "keras": _keras, "savedmodel": _savedmodel,
 }  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crossgraft.card import card
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.model import MODEL, WEIGHTS
+from crossgraft.multitask.run import ALONE, MultiRun, open_run
 from crossgraft.run import RECIPE, RESULT, Run
 
 HUB = "hub:"
@@ -57,91 +59,38 @@ def pull(what: str, out: str | Path, *, revision: str | None = None) -> Run:
 
         name = what.removeprefix(HUB)
         try:
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, CARD]))
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, f"{ALONE}/*", CARD]))
         except Exception as wrong:
             raise CrossgraftError(f"{what} cannot be fetched: {_first(wrong)}", "check the name and log in") from None
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    files = [*FILES, *_apart(folder)]
+    if missing := [name for name in files if not (folder / name).is_file()]:
         raise CrossgraftError(f"{what} is no run: {', '.join(missing)} missing", "give what crossgraft push wrote")
     try:
-        at.mkdir(parents=True, exist_ok=True)
-        for name in (*FILES, CARD):
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, at / name)
+        _copied(folder, at, [*files, *([CARD] if (folder / CARD).is_file() else [])])
     except OSError as wrong:
         raise CrossgraftError(f"cannot write {at}: {wrong.strerror}", "make room or choose another --out") from None
-    run = Run.open(at)
-    run.model  # noqa: B018  # read now, so that what is damaged is said now
+    run = open_run(at)
+    _ = run.models if isinstance(run, MultiRun) else run.model  # read now, so that what is damaged is said now
     return run
 
 
-def card(run: Run) -> str:
-    """The model card: what it predicts, from what, how well with intervals, and how far the domains were apart."""
-    result, recipe = run.result, run.recipe
-    spec = json.loads((run.folder / MODEL).read_text(encoding="utf-8"))
-    classes = spec["task"]["classes"]
-    kind = spec["backbone"]["kind"]
-    tags = {
-        "image": "image-classification",
-        "text": "text-classification",
-        "sentence": "token-classification",
-        "audio": "audio-classification",
-    }
-    tag, measure = tags.get(kind, "tabular-classification"), "F1" if kind == "sentence" else "accuracy"
-    lines = [
-        "---", "library_name: crossgraft", f"pipeline_tag: {tag}", "tags: [transfer-learning, crossgraft]", "---", "",
-        f"# {Path(str(recipe.target)).name}: {len(classes)} classes", "",
-        f"A model of {kind}s, trained by crossgraft with objective `{result['objective']['formula']}`, schedule "
-        f"{result['schedule']}, on backbone `{spec['backbone']['name']}`.", "",
-        "## Intended use", "",
-        f"To tell {', '.join(classes[:20])}{' and others' if len(classes) > 20 else ''} apart on inputs like those of "
-        "the target. Elsewhere its probabilities mean little: measure them with `crossgraft score` first.",
-        "", "## Data", "", f"Target `{_name(recipe.target)}`; source "
-        + (", ".join(f"`{_name(s)}`" for s in recipe.source) if recipe.source else "none") + ".", "",
-        "## Scores on held-out examples of the target", "", f"| model | n | {measure} | cross-entropy, nats |",
-        "|---|---|---|---|", _scores("this model", result.get("test")),
-        *(_scores(name.replace("_", " "), part) for name, part in (result.get("baselines") or {}).items() if part), "",
-        "Intervals are 95 %. " + str((result.get("kept") or {}).get("why", "")), "",
-    ]  # fmt: skip
-    if (gap := result.get("gap")) and "jsd" in gap:
-        jsd = gap["jsd"]
-        span = f"{jsd['value']:.3f} nats [{jsd['low']:.3f}, {jsd['high']:.3f}]"
-        lines += ["## Gap", "", f"Source and target are at least {span} of Jensen-Shannon divergence apart.", ""]
-    lines += [
-        "## How to use it",
-        "",
-        "```",
-        "crossgraft pull FROM --out RUN",
-        "crossgraft predict RUN INPUT...",
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def _written(run: Run, folder: Path) -> list[str]:
-    for name in FILES:
-        shutil.copyfile(run.folder / name, folder / name)
+    files = [*FILES, *_apart(run.folder)]
+    _copied(run.folder, folder, files)
     (folder / CARD).write_text(card(run), encoding="utf-8")
-    return [*FILES, CARD]
+    return [*files, CARD]
 
 
-def _scores(name: str, part: dict[str, Any] | None) -> str:
-    cells = [name, str((part or {}).get("n", "-"))]
-    hit = "f1" if "f1" in (part or {}) else "accuracy"
-    for key, scale, digits in ((hit, 100, 1), ("cross_entropy", 1, 3)):
-        score = (part or {}).get(key)
-        if not score or score["value"] is None:
-            cells.append("-")
-            continue
-        low, high = (score[end] for end in ("low", "high"))
-        span = "" if low is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-        cells.append(f"{scale * score['value']:.{digits}f}{' %' if scale == 100 else ''}{span}")
-    return "| " + " | ".join(cells) + " |"
+def _apart(folder: Path) -> list[str]:
+    """The files of tasks that a run of several predicts by models of their own."""
+    numbers = sorted((f.parent.name for f in folder.glob(f"{ALONE}/*/{MODEL}") if f.parent.name.isdigit()), key=int)
+    return [f"{ALONE}/{n}/{name}" for n in numbers for name in (MODEL, WEIGHTS)]
 
 
-def _name(what: Any) -> str:
-    """The last part of a path: where data lie on somebody's machine is nobody's business."""
-    return Path(str(what)).name
+def _copied(folder: Path, to: Path, files: Sequence[str]) -> None:
+    for name in files:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, to / name)
 
 
 def _first(wrong: Exception) -> str:

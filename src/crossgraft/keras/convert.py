@@ -8,7 +8,7 @@ permutation costs nothing until an operation needs another order.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +70,14 @@ class Conversion:
         return out
 
 
-def to_keras(program: ExportedProgram, name: str) -> Any:
+def to_keras(
+    program: ExportedProgram, name: str, outputs: Sequence[str] | None = None, given: str | None = None
+) -> Any:
     """A Keras model with the weights of a program of one input. Raises CrossgraftError for an operation without a row.
 
-    name  of the model; its input is called x
+    name     of the model
+    outputs  names of what comes out, where that is a dict: the model then gives one too
+    given    name of the input; by default that of the program
     """
     from crossgraft.keras.arrangement import OPERATIONS
 
@@ -82,7 +86,7 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     weights |= signature.inputs_to_lifted_tensor_constants
     held: dict[str, Any] = {}
-    given: Any = None
+    x: Any = None
     counts: dict[str, itertools.count[int]] = {}
 
     def value(arg: Any) -> Any:
@@ -95,9 +99,9 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
             held[node.name] = state[weights[node.name]].detach().cpu().numpy()
         elif node.op == "placeholder":
             val = node.meta["val"]
-            assert given is None, "a program of several inputs"
-            given = keras.Input(tuple(val.shape[1:]), dtype=str(val.dtype).removeprefix("torch."), name=node.name)
-            held[node.name] = Held(given, tuple(range(val.ndim)))
+            assert x is None, "a program of several inputs"
+            x = keras.Input(tuple(val.shape[1:]), dtype=str(val.dtype).removeprefix("torch."), name=given or node.name)
+            held[node.name] = Held(x, tuple(range(val.ndim)))
         elif node.op == "call_function":
             kind = getattr(node.target, "_opname", node.target.__name__)
             if (folded := _folded(node, value)) is not None:
@@ -112,7 +116,8 @@ def to_keras(program: ExportedProgram, name: str) -> Any:
                 held[node.args[0].name] = out
         else:
             assert node.op == "output", node.op
-            return keras.Model(given, held[node.args[0][0].name].plain, name=name)
+            said = [held[out.name].plain for out in node.args[0]]
+            return keras.Model(x, said[0] if outputs is None else dict(zip(outputs, said, strict=True)), name=name)
     raise AssertionError("a program without an output")
 
 

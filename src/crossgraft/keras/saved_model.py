@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,13 @@ def main(file: Path, folder: Path, inputs: Path, outputs: Path) -> None:
 
     keras.saving.load_model(file).export(folder, format="tf_saved_model", verbose=False)
     served = tf.saved_model.load(str(folder))
+    answers: dict[str, Any] = {}
     with np.load(inputs) as given:
-        np.savez(outputs, **{name: served.serve(tf.constant(given[name])).numpy() for name in given.files})
+        for name in given.files:
+            said = served.serve(tf.constant(given[name]))
+            each = {f"{name}/{n}": y for n, y in said.items()} if isinstance(said, dict) else {name: said}
+            answers |= {n: y.numpy() for n, y in each.items()}
+    np.savez(outputs, **answers)
 
 
 if __name__ == "__main__":
