@@ -13,7 +13,7 @@ from typing import Any
 from crossgraft.errors import UsageError, nearest
 
 LABEL_FREE = ("im", "snd", "dev", "reverse", "source_accuracy")  # validators that read no label of the target
-LABEL_FREE_SPOKEN = ("im", "dev", "source_accuracy")  # those that hold for transcripts
+LABEL_FREE_SPOKEN = ("im", "dev", "source_accuracy", "reverse")  # those that hold for transcripts
 
 
 @dataclass(frozen=True)

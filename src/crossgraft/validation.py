@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.alignments import BLANK, best_path
 from crossgraft.choose import judge
+from crossgraft.features.frames import Frames
+from crossgraft.features.ragged import Ragged
 from crossgraft.measure import validators
 from crossgraft.measure.compare import Verdict
 from crossgraft.measure.priors import label_shift
@@ -16,9 +18,14 @@ from crossgraft.measure.transcripts import error_counts
 from crossgraft.methods import LABEL_FREE
 from crossgraft.prepare import Job
 from crossgraft.side import Side
+from crossgraft.solve import sequences
 from crossgraft.solve.fitted import Fitted
+from crossgraft.solve.path import scaling
+from crossgraft.solve.sequences import Sequences
+from crossgraft.tasks import log_softmax
 from crossgraft.transcripts import Transcribe
 
+REVERSED = 200  # clips of the target that teach a head in reverse
 COLLAPSED = 0.2  # nats; one class of ten that is never named costs about 0.5, chance among 1,000 examples 0.01
 
 
@@ -76,26 +83,46 @@ def _of_rows(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked
 
 def _of_clips(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked:
     """The same of transcripts: im by frames; dev by clips, whose mean features tell the domains apart; the share of
-    the source's words that are right. The blank is named as often as symbols are missing to the source's number a
-    frame."""
+    the source's words that are right, and in reverse, by a head that learned what the model understood in the target.
+    The blank is named as often as symbols are missing to the source's number a frame."""
     seen, held, task = job.target.over(source.columns), not_fitted(job, source), job.task
     assert isinstance(task, Transcribe)
     assert source.truth is not None
     f, f_t = fitted.features(source, held), fitted.features(seen, job.target.unlabelled())
     log_p, log_p_t = (fitted.of_features(each, source.columns) for each in (f, f_t))
     truth = source.truth[held]
-    errors = error_counts(task.texts(truth.flat, truth.lengths), task.decode(log_p.flat, log_p.lengths))[:, 0].sum(0)
+    texts = task.texts(truth.flat, truth.lengths)
+
+    def right(log_p: Frames) -> float:
+        errors = error_counts(texts, task.decode(log_p.flat, log_p.lengths))[:, 0].sum(0)
+        return float(1 - errors[0] / errors[1])
+
+    said = [np.array([s for s, _, _ in best_path(log_p_t.clip(i))], dtype=np.int64) for i in range(len(log_p_t))]
     weights = validators.odds(f.means(), f_t.means(), seed=job.recipe.seed)
     found = {
         "im": validators.im(np.exp(log_p_t.flat)),
         "dev": validators.dev(source.losses(log_p, held), weights),
-        "source_accuracy": float(1 - errors[0] / errors[1]),
+        "source_accuracy": right(log_p),
+        "reverse": right(_reversed(f_t, said, f, source.columns)),
     }
-    said = [s for i in range(len(log_p_t)) for s, _, _ in best_path(log_p_t.clip(i))]
-    counts = np.bincount(np.array(said, dtype=np.int64), minlength=len(source.columns))
+    counts = np.bincount(np.concatenate(said), minlength=len(source.columns))
     wanted = len(truth.flat) * len(log_p_t.flat) / len(log_p.flat)
-    counts[BLANK] = max(round(wanted) - len(said), 0)
+    counts[BLANK] = max(round(wanted) - counts.sum(), 0)
     return found, counts, None
+
+
+def _reversed(f_t: Frames, said: Sequence[Int[np.ndarray, " L"]], f: Frames, columns: Int[np.ndarray, " k"]) -> Frames:
+    """Log-probabilities of the source's frames by a head that learned what was understood in the target's clips.
+
+    The layers stand still (Zhong et al., ECML PKDD 2010, retrain all of it); what is all blank teaches nothing.
+    """
+    scale, heard = scaling(f_t.flat, f.flat), [i for i, y in enumerate(said) if len(y)][:REVERSED]
+    k = len(columns)
+    if not heard:
+        return f.map(lambda x: np.log(np.full((len(x), k), 1 / k)))
+    part = Sequences(f_t[np.array(heard)].map(scale.apply), Ragged.of([said[i] for i in heard]), columns)
+    head = scale.fold(sequences.solve([part], k, validators.REVERSE_RIDGE, steps=sequences.FEW_STEPS))
+    return f.map(lambda x: log_softmax(x.astype(np.float64) @ head.weight + head.bias))
 
 
 def not_fitted(job: Job, source: Side) -> Int[np.ndarray, " n"]:
