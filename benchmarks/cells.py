@@ -56,9 +56,11 @@ def alone() -> None:
 
 def four(recipe: Recipe, target: Any, *source: Any) -> tuple[Job, Outcome]:
     """The four steps and the guard as `fit` runs them, without what a run writes down."""
+    from crossgraft.asked import name_of
     from crossgraft.prepare import prepare
     from crossgraft.transfer import Steps, four_steps
 
+    recipe = recipe.model_copy(update={"source": tuple(map(name_of, source))})
     with tempfile.TemporaryDirectory() as folder:
         job = prepare(recipe, target, source)
         return job, four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())

@@ -61,6 +61,28 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def apart(cell: dict[str, Any]) -> dict[str, Any]:
+    """The gap from the other four to one speaker at a place, as `crossgraft gap` measures it, nats."""
+    import tempfile
+    from pathlib import Path
+
+    from crossgraft import measure
+    from crossgraft.between import see
+
+    cells.alone()
+    asked, began = cell["fit"], time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        tables = manifests(Path(folder))
+        own = tables.pop(asked["speaker"])
+        first, *rest = (table.read_text().splitlines() for table in tables.values())
+        known = Path(folder) / "known.csv"
+        known.write_text("\n".join([*first, *(line for lines in rest for line in lines[1:])]) + "\n")
+        sides = {"source": str(known), "target": f"{own}{'?env=' + asked['place'] if asked['place'] else ''}"}
+        x = see(sides, "auto", None, {}).values
+    found = measure.gap(x["source"], x["target"], seed=asked["seed"], permutations=1).jsd
+    return cell | {"gap": found.value, "low": found.low, "high": found.high, "wall": time.perf_counter() - began}
+
+
 def speed(clips: int = 128, seconds: float = 2.0, repeats: int = 3) -> dict[str, float]:
     """Clips a second on this machine's cores as they are set: the package's own call, the same vectors here, and
     features, which hear 0.6 s of silence before and after each clip too; nothing comes from the store."""
@@ -132,24 +154,41 @@ def main() -> None:
         for speaker in tables
     ]
     done = cells.run("speech", todo, args.jobs, one)
+    asked = [
+        {"name": f"gap {speaker} {place or 'clean'}", "fit": {"speaker": speaker, "place": place, "seed": seed}}
+        for place in places
+        for seed in args.seeds
+        for speaker in tables
+    ]
+    gaps = cells.run("speech-gap", asked, args.jobs, apart)
     rows, each = [], []
     for place in places:
         for k in shots:
             of = [r for r in done if (r["fit"]["place"], r["fit"]["shots"]) == (place, k)]
             means = [[r["accuracy"][m] for r in of if m in r["accuracy"]] for m in MODELS]
             lams = [r["lam"] for r in of if r["lam"] is not None]
+            nats = [r["gap"] for r in gaps if r["fit"]["place"] == place]
             rows.append([
-                place or "clean", k, *(f"{100 * np.mean(v):.1f}" if v else "" for v in means),
+                place or "clean", k, f"{np.mean(nats):.3f}", *(f"{100 * np.mean(v):.1f}" if v else "" for v in means),
                 f"{np.median(lams):.2g}" if lams else "",
             ])  # fmt: skip
             for speaker in tables:
                 own = [r["accuracy"] for r in of if r["fit"]["speaker"] == speaker]
                 values = [[a[m] for a in own if m in a] for m in MODELS]
-                each.append([place or "clean", k, speaker, *(f"{100 * np.mean(v):.1f}" if v else "" for v in values)])
+                nats = [r["gap"] for r in gaps if (r["fit"]["place"], r["fit"]["speaker"]) == (place, speaker)]
+                each.append(
+                    [
+                        place or "clean",
+                        k,
+                        speaker,
+                        f"{np.mean(nats):.3f}",
+                        *(f"{100 * np.mean(v):.1f}" if v else "" for v in values),
+                    ]
+                )
     models = [m.replace("_", " ") for m in MODELS]
     name = "speech" if places == [""] else "speech-places"
-    cells.table(name, ["target", "labels a class", *models, "lambda, median"], rows)
-    cells.table(f"{name}-speakers", ["target", "labels a class", "speaker", *models], each)
+    cells.table(name, ["target", "labels a class", "gap, nats", *models, "lambda, median"], rows)
+    cells.table(f"{name}-speakers", ["target", "labels a class", "speaker", "gap, nats", *models], each)
     print(f"median seconds a fit {np.median([row['wall'] for row in done]):.2f}", file=sys.stderr)
 
 

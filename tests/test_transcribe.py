@@ -246,8 +246,8 @@ def test_what_the_alphabet_lacks_is_refused_with_its_clip(run: Run, tmp_path: Pa
 def test_what_does_not_go_with_transcripts_is_said_before_anything_is_read(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="does not learn transcripts yet"):
-        fitted(folder, tmp_path / "a", method="dann", schedule="auto")
+    with pytest.raises(UsageError, match="does not learn transcripts"):
+        fitted(folder, tmp_path / "a", method="mcc", schedule="auto")
     with pytest.raises(UsageError, match="clips with transcripts"):
         crossgraft.fit(target="sklearn-digits", task="transcribe", out=tmp_path / "b")
     with pytest.raises(UsageError, match="tent adapts to batches"):
@@ -322,3 +322,14 @@ def test_the_report_has_errors_by_group(run: Run, tmp_path: Path) -> None:
     assert "By group" in page
     assert "&lt;u&gt;eve" in page
     assert "25.0" in page
+
+
+def test_a_frame_has_its_transcripts_where_a_file_has_them(folder: Path) -> None:
+    import pandas as pd
+
+    frame = pd.read_csv(folder / "high.csv")
+    frame["path"] = [str(folder / path) for path in frame["path"]]
+    found, file = (open_domain(what, "high", task="transcribe") for what in (frame, str(folder / "high.csv")))
+    assert found.labels.tolist() == file.labels.tolist()
+    assert found.groups is not None
+    assert found.groups.tolist() == ["bob"] * len(file)

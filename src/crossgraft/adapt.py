@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.weights import state_revision
 from crossgraft.checks import Phases, Rows, check_method, method_of
+from crossgraft.errors import UsageError
 from crossgraft.measure import validators
 from crossgraft.methods import Method
 from crossgraft.objective.algebra import Objective
@@ -55,7 +57,8 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
     own = replace(backbone, build=lambda: module)
     net = Net(own, {d: s.columns for d, s in sides.items()}, len(f_s.bias), seed=seed_for(seed, f"{use}/head"))
     net.set_head(f_s.weight, f_s.bias)
-    net.equip([o for o, _ in phases], {"unlabelled": len(free)}, seed_for(seed, f"{use}/equip"))
+    groups = _groups(job, phases)
+    net.equip([o for o, _ in phases], _sizes(job, backbone, free, groups), seed_for(seed, f"{use}/equip"))
     learned = {
         "source": np.arange(0 if job.source is None else len(job.source.labels)),
         "target": rows,
@@ -66,9 +69,10 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
         side, at = sides[d], learned[d]
         augment = augmentation_for(job.recipe.augment, side.domain)
         known = side.known(at) | (_weights(job, f_s, phases, free) if d == "source" else {})
-        hidden = np.full(len(at), -1) if d == "unlabelled" else side.labels[at]
-        values = side.pixels(backbone)[at]
-        streams[d] = Stream(values, hidden, settings.batch_size, augment, strong_for(augment, values), known)
+        known |= {"group": groups[d][at]} if groups else {}
+        values, labels = side.batches(backbone, at)
+        labels = np.full(len(at), -1) if d == "unlabelled" else labels
+        streams[d] = Stream(values, labels, settings.batch_size, augment, strong_for(augment, values), known)
     if any(row_of(t).name == "cotuning" for o, _ in phases for t in o.active):
         options["target"] = {"relation": _relation(job, f_s, rows)}
     if any(parts == "norms" for _, parts in phases):
@@ -127,6 +131,38 @@ def _settings(job: Job, n: int, times: float) -> Any:
     steps = job.recipe.steps or min(max(10 * n // batch, least), STEPS[1])
     rate = base.lr if job.backbone.published else job.recipe.lr or RATE
     return replace(base, lr=rate if job.recipe.lr else times * rate, steps=steps, batch_size=batch)
+
+
+def _groups(job: Job, phases: Phases) -> dict[str, Int[np.ndarray, " N"]]:
+    """The number of each example's group, in each domain, where a term tells groups apart; else nothing.
+
+    A group of one name is the same in both; examples of nobody are of a group that is called as their domain is, and
+    so are those of each of several sources.
+    """
+    if not any("groups" in row_of(t).heads for o, _ in phases for t in o.active):
+        return {}
+    assert job.source is not None
+    names = {}
+    for name, domain in (("source", job.source.domain), ("target", job.target.domain)):
+        nobody = [name] * len(domain) if domain.origin is None else [f"{name} {i}" for i in domain.origin]
+        own = [""] * len(domain) if domain.groups is None else domain.groups.tolist()
+        names[name] = [f"group {g}" if g else n for g, n in zip(own, nobody, strict=True)]
+    place = {g: i for i, g in enumerate(dict.fromkeys(names["source"] + names["target"]))}
+    if len(place) < 3:
+        what = f"term dann_groups tells speakers or rooms apart, and there are only {' and '.join(place)}"
+        raise UsageError(what, "name their column with --group, give several sources, or take dann")
+    numbers = {d: np.array([place[g] for g in own]) for d, own in names.items()}
+    return numbers | {"unlabelled": numbers["target"]}
+
+
+def _sizes(job: Job, backbone: Backbone, free: Rows, groups: dict[str, Int[np.ndarray, " N"]]) -> dict[str, int]:
+    """How large tables and heads are: rows of the unlabelled inputs, the most frames of a clip, how many groups."""
+    sizes = {"unlabelled": len(free)}
+    if groups:
+        sizes["groups"] = 1 + max(int(own.max()) for own in groups.values())
+    if backbone.frames is not None:
+        sizes["frames"] = int(backbone.frames(job.target.pixels(backbone).lengths).max())
+    return sizes
 
 
 def _weights(job: Job, f_s: Fitted, phases: Phases, free: Rows) -> dict[str, Float[np.ndarray, " S"]]:

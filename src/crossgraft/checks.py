@@ -12,7 +12,7 @@ from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.features.ragged import Ragged
 from crossgraft.methods import METHODS, Method
 from crossgraft.objective.algebra import Objective
-from crossgraft.objective.methods import domains_of, row_of, stated
+from crossgraft.objective.methods import TERMS, domains_of, row_of, stated
 from crossgraft.objective.reach import reach
 from crossgraft.prepare import Job
 from crossgraft.recipe import Recipe
@@ -46,8 +46,14 @@ def refuse(recipe: Recipe) -> None:
                 if domain not in DOMAINS:
                     hint = nearest(domain, list(DOMAINS)) or f"the domains are {', '.join(DOMAINS)}"
                     raise UsageError(f"{term.key} reads domain {domain!r}", hint)
+            if recipe.task == "transcribe" and not row_of(term).spoken:
+                known = ", ".join(name for name, own in TERMS.items() if own.spoken)
+                raise UsageError(f"{term.key} does not hold for transcripts", f"the terms that do are {known}")
     elif row is None or not row.adapts:
         return
+    elif recipe.task == "transcribe" and not row.spoken:
+        known = ", ".join(name for name, own in METHODS.items() if own.spoken or not own.adapts)
+        raise UsageError(f"method {row.name} does not learn transcripts", f"use {known}")
     name = "an objective" if row is None else f"method {row.name}"
     if recipe.schedule != "auto":
         raise UsageError(

@@ -13,6 +13,7 @@ from typing import Any
 from crossgraft.errors import UsageError, nearest
 
 LABEL_FREE = ("im", "snd", "dev", "reverse", "source_accuracy")  # validators that read no label of the target
+LABEL_FREE_SPOKEN = ("im", "dev", "source_accuracy", "reverse")  # those that hold for transcripts
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Method:
                 or norms, the weights of normalising layers
     statistics  the domain whose BatchNorm statistics replace those of f_s before training
     rate        multiple of the learning rate
+    spoken      whether it holds for transcripts, where an example has frames and no label of its own
     """
 
     name: str
@@ -46,6 +48,7 @@ class Method:
     phases: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     rate: float = 1.0
+    spoken: bool = False
 
     @property
     def adapts(self) -> bool:
@@ -65,10 +68,11 @@ _MCD = "ce(target) + ce(source) + second(source)"
 _AGREED = "discrepancy(unlabelled) + gamma*balance(unlabelled)"
 
 
-def _with_source(name: str, citation: str, rho: float = 1.0, term: str = "") -> Method:
+def _with_source(name: str, citation: str, rho: float = 1.0, term: str = "", spoken: bool = False) -> Method:
     """Source and (where there are labels) target, plus rho times one term."""
     rho_row = {"rho": Number(rho, rho / 100, rho * 10)}
-    return Method(name, f"ce(target) + ce(source) + rho*{term or name}", _BOTH, "f_s", rho_row, citation)
+    objective = f"ce(target) + ce(source) + rho*{term or name}"
+    return Method(name, objective, _BOTH, "f_s", rho_row, citation, spoken=spoken)
 
 
 METHODS = {row.name: row for row in (
@@ -79,21 +83,26 @@ METHODS = {row.name: row for row in (
         "joint", "ce(target) + lam*ce(source)", ("target", "source"), "f_s", {"lam": Number(1.0, 1e-3, 10.0)},
         "Caruana, Machine Learning 28, 1997",
     ),
-    _with_source("dann", "Ganin et al., JMLR 17(59), 2016"),
-    _with_source("cdan", "Long et al., NeurIPS 2018"),
+    _with_source("dann", "Ganin et al., JMLR 17(59), 2016; frames: Sun et al., Neurocomputing 257, 2017", spoken=True),
+    _with_source(
+        "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", spoken=True
+    ),
+    _with_source("cdan", "Long et al., NeurIPS 2018", spoken=True),
     _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
     _with_source("cdan_e_joint", "Long et al., NeurIPS 2018, as in TLlib: weights normalised jointly and detached"),
     Method(
         "adda", "adda + fooled", _BOTH, citation="Tzeng et al., CVPR 2017", rate=0.1,
         phases=(("adda", "heads"), ("fooled", "layers")),
     ),
-    _with_source("entropy", "Grandvalet and Bengio, NeurIPS 2004", rho=0.1),
-    _with_source("im", "Krause, Perona, Gomes, NeurIPS 2010"),
+    _with_source("entropy", "Grandvalet and Bengio, NeurIPS 2004", rho=0.1, spoken=True),
+    _with_source("im", "Krause, Perona, Gomes, NeurIPS 2010", spoken=True),
     _with_source("mcc", "Jin et al., ECCV 2020"),
-    _with_source("self_training", "Zou et al., ECCV 2018", term="pseudo"),
+    _with_source(
+        "self_training", "Zou et al., ECCV 2018; transcripts: Kahn et al., ICASSP 2020", term="pseudo", spoken=True
+    ),
     _with_source("fixmatch", "Sohn et al., NeurIPS 2020"),
-    _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0),
-    _with_source("mmd", "Long et al., ICML 2015"),
+    _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0, spoken=True),
+    _with_source("mmd", "Long et al., ICML 2015", spoken=True),
     Method(
         "mcd", f"{_MCD} + {_AGREED}", _BOTH, "f_s", {"gamma": Number(0.1, 0.01, 1.0)}, "Saito et al., CVPR 2018",
         phases=((_MCD, "all"), (f"{_MCD} + agreement(unlabelled)", "heads"), *[(_AGREED, "layers")] * 4), rate=0.3,
@@ -111,7 +120,7 @@ METHODS = {row.name: row for row in (
     Method("iw", "ce(target) + odds(source)", _BOTH, citation="Bickel, Brueckner, Scheffer, ICML 2007"),
     Method("label_shift", "ce(target) + priors(source)", _BOTH, citation="Lipton, Wang, Smola, ICML 2018"),
     Method("l2_sp", "ce(target) + alpha*l2_sp", ("target",), "f_s", {"alpha": Number(0.01, 1e-4, 1.0)},
-           "Li, Grandvalet, Davoine, ICML 2018"),
+           "Li, Grandvalet, Davoine, ICML 2018", spoken=True),
     Method("bss", "ce(target) + eta*bss(target)", ("target",), "f_s", {"eta": Number(1e-3, 1e-5, 0.1)},
            "Chen et al., NeurIPS 2019"),
     Method("lwf", "ce(target) + rho*lwf(target)", ("target", "source"), "f_s", _RHO, "Li and Hoiem, ECCV 2016"),

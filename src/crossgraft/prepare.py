@@ -19,7 +19,7 @@ from crossgraft.domains.leaks import Leak, leak_note, leaks
 from crossgraft.domains.pool import pool
 from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.methods import METHODS
+from crossgraft.methods import LABEL_FREE_SPOKEN, METHODS
 from crossgraft.recipe import Recipe
 from crossgraft.side import Side
 from crossgraft.tasks import Classify, Tag
@@ -197,13 +197,17 @@ def _sequences_can(recipe: Recipe, what: str) -> None:
     """Raises UsageError for what does not hold for tags or transcripts yet."""
     if recipe.source_weights != "pooled":
         raise UsageError(f"source_weights does not hold for {what} yet", "leave it out: every row weighs the same")
-    if recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts):
+    adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)
+    if adapts and what == "tags":
         asked = "--objective" if recipe.objective is not None else f"method {recipe.method}"
         raise UsageError(f"{asked} does not learn {what} yet", "use joint, finetune, target_only or source_only")
-    if recipe.selection in ("loo", "source_val") or recipe.selection.startswith("label_free"):
+    free = [f"label_free:{name}" for name in LABEL_FREE_SPOKEN] if adapts else []
+    if recipe.selection in ("loo", "source_val") or (
+        recipe.selection.startswith("label_free") and recipe.selection not in free
+    ):
         raise UsageError(
             f"selection {recipe.selection} does not hold for {what} yet, whose elements are not left out one by one",
-            "use cv, which leaves out whole ones, or target_val",
+            f"use cv, which leaves out whole ones, {', '.join([*free, ''])}or target_val",
         )
 
 

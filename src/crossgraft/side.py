@@ -84,7 +84,9 @@ class Side:
 
     def over(self, columns: Int[np.ndarray, " k"]) -> Side:
         """The same inputs, read once for both, with the softmax over other columns and without labels."""
-        return replace(self, columns=columns, labels=np.full(len(self.labels), MISSING))
+        n = len(self.labels)
+        none = None if self.truth is None else Ragged(np.zeros(0, np.int64), np.zeros(n, np.int64))
+        return replace(self, columns=columns, labels=np.full(n, MISSING), truth=none)
 
     @cached_property
     def owner(self) -> Int[np.ndarray, " N"]:

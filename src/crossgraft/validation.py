@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.alignments import BLANK, best_path
 from crossgraft.choose import judge
+from crossgraft.features.frames import Frames
+from crossgraft.features.ragged import Ragged
 from crossgraft.measure import validators
 from crossgraft.measure.compare import Verdict
 from crossgraft.measure.priors import label_shift
+from crossgraft.measure.transcripts import error_counts
 from crossgraft.methods import LABEL_FREE
 from crossgraft.prepare import Job
 from crossgraft.side import Side
+from crossgraft.solve import sequences
 from crossgraft.solve.fitted import Fitted
+from crossgraft.solve.path import scaling
+from crossgraft.solve.sequences import Sequences
+from crossgraft.tasks import log_softmax
+from crossgraft.transcripts import Transcribe
 
+REVERSED = 200  # clips of the target that teach a head in reverse
 COLLAPSED = 0.2  # nats; one class of ten that is never named costs about 0.5, chance among 1,000 examples 0.01
 
 
@@ -23,22 +33,19 @@ def label_free(job: Job, models: Mapping[str, Fitted]) -> Verdict:
     """The better of the models by a validator that reads no target label; at a tie source only.
 
     A model whose predictions have collapsed is not kept, whatever the validator says: im and snd take sure and equal
-    predictions for good ones. `oracle`, which must be asked for, goes by the labels of the test part.
+    predictions for good ones. `oracle`, which must be asked for, goes by the labels of the test part. Of transcripts
+    symbols take the place of classes.
     """
     name = job.selection.partition(":")[2]
-    free, source = job.target.unlabelled(), job.source
+    source = job.source
     assert source is not None
-    seen, held = job.target.over(source.columns), not_fitted(job, source)
-    counts = {}
+    named = np.bincount(source.targets(np.arange(len(source.labels))).flat, minlength=len(source.columns))
+    plain = named / named.sum()
+    expected, counts = [plain], {}
     for model, fitted in models.items():
-        f, f_t = fitted.features(source, held), fitted.features(seen, free)
-        p, p_t = (np.exp(fitted.of_features(each, source.columns)) for each in (f, f_t))
-        job.validators[model] = validators.all_of(f, p, source.labels[held], f_t, p_t, seed=job.recipe.seed)
-        counts[model] = np.bincount(p_t.argmax(1), minlength=len(source.columns))
-        if model == "source_only":
-            shift = label_shift(p, source.labels[held], p_t, resamples=0, seed=job.recipe.seed).value
-    plain = np.bincount(source.labels, minlength=len(source.columns)) / len(source.labels)
-    expected = [plain, shift] if "source_only" in models else [plain]
+        look = _of_rows if source.truth is None else _of_clips
+        job.validators[model], counts[model], shift = look(job, fitted, source, shifted=model == "source_only")
+        expected += [] if shift is None else [shift]
     lost = {m: min(validators.collapse(q, n) for q in expected) for m, n in counts.items()}
     for model, value in lost.items():
         job.validators[model]["collapse"] = value
@@ -60,6 +67,64 @@ def label_free(job: Job, models: Mapping[str, Fitted]) -> Verdict:
     return Verdict(best, " ".join([why, *sentences]))
 
 
+Looked = tuple[dict[str, float], Int[np.ndarray, " k"], Float[np.ndarray, " k"] | None]
+
+
+def _of_rows(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked:
+    """Validators, how often each class is named on the target, and what label shift expects where it is asked."""
+    seen, held, k = job.target.over(source.columns), not_fitted(job, source), len(source.columns)
+    f, f_t = fitted.features(source, held), fitted.features(seen, job.target.unlabelled())
+    p, p_t = (np.exp(fitted.of_features(each, source.columns)) for each in (f, f_t))
+    labels, seed = source.labels[held], job.recipe.seed
+    shift = label_shift(p, labels, p_t, resamples=0, seed=seed).value if shifted else None
+    found = validators.all_of(f, p, labels, f_t, p_t, seed=seed)
+    return found, np.bincount(p_t.argmax(1), minlength=k), shift
+
+
+def _of_clips(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked:
+    """The same of transcripts: im by frames; dev by clips, whose mean features tell the domains apart; the share of
+    the source's words that are right, and in reverse, by a head that learned what the model understood in the target.
+    The blank is named as often as symbols are missing to the source's number a frame."""
+    seen, held, task = job.target.over(source.columns), not_fitted(job, source), job.task
+    assert isinstance(task, Transcribe)
+    assert source.truth is not None
+    f, f_t = fitted.features(source, held), fitted.features(seen, job.target.unlabelled())
+    log_p, log_p_t = (fitted.of_features(each, source.columns) for each in (f, f_t))
+    truth = source.truth[held]
+    texts = task.texts(truth.flat, truth.lengths)
+
+    def right(log_p: Frames) -> float:
+        errors = error_counts(texts, task.decode(log_p.flat, log_p.lengths))[:, 0].sum(0)
+        return float(1 - errors[0] / errors[1])
+
+    said = [np.array([s for s, _, _ in best_path(log_p_t.clip(i))], dtype=np.int64) for i in range(len(log_p_t))]
+    weights = validators.odds(f.means(), f_t.means(), seed=job.recipe.seed)
+    found = {
+        "im": validators.im(np.exp(log_p_t.flat)),
+        "dev": validators.dev(source.losses(log_p, held), weights),
+        "source_accuracy": right(log_p),
+        "reverse": right(_reversed(f_t, said, f, source.columns)),
+    }
+    counts = np.bincount(np.concatenate(said), minlength=len(source.columns))
+    wanted = len(truth.flat) * len(log_p_t.flat) / len(log_p.flat)
+    counts[BLANK] = max(round(wanted) - counts.sum(), 0)
+    return found, counts, None
+
+
+def _reversed(f_t: Frames, said: Sequence[Int[np.ndarray, " L"]], f: Frames, columns: Int[np.ndarray, " k"]) -> Frames:
+    """Log-probabilities of the source's frames by a head that learned what was understood in the target's clips.
+
+    The layers stand still (Zhong et al., ECML PKDD 2010, retrain all of it); what is all blank teaches nothing.
+    """
+    scale, heard = scaling(f_t.flat, f.flat), [i for i, y in enumerate(said) if len(y)][:REVERSED]
+    k = len(columns)
+    if not heard:
+        return f.map(lambda x: np.log(np.full((len(x), k), 1 / k)))
+    part = Sequences(f_t[np.array(heard)].map(scale.apply), Ragged.of([said[i] for i in heard]), columns)
+    head = scale.fold(sequences.solve([part], k, validators.REVERSE_RIDGE, steps=sequences.FEW_STEPS))
+    return f.map(lambda x: log_softmax(x.astype(np.float64) @ head.weight + head.bias))
+
+
 def not_fitted(job: Job, source: Side) -> Int[np.ndarray, " n"]:
     """The tenth of the source that f_s was stopped by, not fitted to; all rows where there was none."""
     held = source.held_tenth(np.arange(len(source.labels)), job.recipe.seed, "source")
@@ -75,8 +140,9 @@ def _collapsed(job: Job, model: str, counts: Int[np.ndarray, " k"], expected: Fl
     assert job.source is not None
     k = int((expected - counts / counts.sum()).argmax())
     name, about = job.task.classes[job.source.columns[k]], expected[k] * counts.sum()
+    what = "target examples are called" if job.target.truth is None else "symbols of the target are understood as"
     return (
-        f"The predictions of {model} have collapsed: {counts[k]:,} of {counts.sum():,} target examples are called"
+        f"The predictions of {model} have collapsed: {counts[k]:,} of {counts.sum():,} {what}"
         f" {name} where about {about:,.0f} are expected. Give its terms on the target less weight, fewer steps, or use"
         " mcc or im, which hold the classes apart."
     )

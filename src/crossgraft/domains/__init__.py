@@ -58,7 +58,8 @@ def open_domain(
     if library == "pandas":
         from crossgraft.domains.tables import frame_domain
 
-        return frame_domain(what, name, input=input, label=label, split=split, group=group)
+        spoken = task == "transcribe"
+        return frame_domain(what, name, input=input, label=label, split=split, group=group, transcripts=spoken)
     if library == "datasets":
         from crossgraft.domains.hub import dataset_domain
 

@@ -58,7 +58,7 @@ def table_domain(
     usual = TRANSCRIPTS if transcripts and label is None else ()
     asked = (label,) if isinstance(label, str) else tuple(label or ())
     table = read_table(path, (*asked, *((split,) if split else ()), *usual))
-    label = label or next((c for u in usual for c in table.columns if c.strip().lower() == u), None)
+    label = label or _called(table, usual)
     return rows_domain(table, path.parent, str(path), name, input=input, label=label, split=split, group=group)
 
 
@@ -70,12 +70,19 @@ def frame_domain(
     label: Labels = None,
     split: str | None = None,
     group: str | None = None,
+    transcripts: bool = False,
 ) -> Domain:
-    """A Domain from a pandas DataFrame; paths are taken relative to the working folder."""
+    """A Domain from a pandas DataFrame; paths are taken relative to the working folder. transcripts as of a file."""
     columns = {str(c): v if v.dtype.kind in "buif" else list(v) for c in frame.columns for v in [frame[c].to_numpy()]}
     rows = [f"[{i}]" for i in frame.index]
     table = Table(columns, rows)
+    label = label or _called(table, TRANSCRIPTS if transcripts else ())
     return rows_domain(table, Path(), name, name, input=input, label=label, split=split, group=group)
+
+
+def _called(table: Table, usual: tuple[str, ...]) -> str | None:
+    """The first column that is called by one of these names."""
+    return next((c for u in usual for c in table.columns if c.strip().lower() == u), None)
 
 
 def rows_domain(

@@ -43,6 +43,12 @@ class Frames:
         """The same clips with each row as the function has it."""
         return Frames(function(self.flat), self.ends)
 
+    def means(self) -> Float[np.ndarray, "N D"]:
+        """The mean over the frames of each clip."""
+        sums = np.add.reduceat(self.flat, self.ends - self.lengths)
+        means: np.ndarray = sums / self.lengths[:, None]
+        return means
+
     def padded(self) -> Float[np.ndarray, "N T D"]:
         """All clips as one array, 0 behind their ends."""
         out = np.zeros((len(self), int(self.lengths.max(initial=1)), self.flat.shape[1]), dtype=self.flat.dtype)

@@ -51,6 +51,16 @@ def dann(source: View, target: View, *, domain: Classifier, progress: float) -> 
     return ((source.weight * on_source).mean() + on_target.mean()) / 2
 
 
+def dann_groups(source: View, target: View, *, groups: Classifier, progress: float) -> Float[Tensor, ""]:
+    """-(mean_S log D(g_i | f_i) + mean_T log D(g_i | f_i)) / 2, g_i the group of row i among K of both domains: a
+    speaker or a room, all that is not known to be of one group being one. The gradient is reversed and ramped as in
+    DANN; K = 2 is DANN. A frame is of its clip's group (Shinohara, Interspeech 2016; Meng et al., ICASSP 2018)."""
+    z = groups(reverse(torch.cat([source.features, target.features]), ramp(progress)))
+    g = torch.cat([view.spread("group") for view in (source, target)])
+    losses, n = F.cross_entropy(z.float(), g, reduction="none"), len(source.features)
+    return ((source.weight * losses[:n]).mean() + losses[n:].mean()) / 2
+
+
 def cdan(
     source: View,
     target: View,

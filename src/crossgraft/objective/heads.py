@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 WIDTH = 128
 # A domain classifier must be ahead of the layers that run from it. By USPS to MNIST of seed 100.
-HEAD_RATES = {"domain": 5.0, "conditional": 5.0}
+HEAD_RATES = {"domain": 5.0, "conditional": 5.0, "groups": 5.0}
 LARGEST_PRODUCT = 4096  # D * k above which f (x) g is a randomised product (Long et al., NeurIPS 2018)
 
 
@@ -56,12 +56,13 @@ def unit(f: Tensor) -> Tensor:
     return scaled
 
 
-def _classifier(dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(dim, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
+def _classifier(dim: int, domains: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, WIDTH), nn.ReLU(), nn.Linear(WIDTH, domains))
 
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {
     "domain": lambda dim, classes: nn.Sequential(Unit(), *_classifier(dim)),
+    "groups": lambda dim, domains: nn.Sequential(Unit(), *_classifier(dim, domains)),
     "conditional": Conditional,
     "second": nn.Linear,
 }
@@ -73,7 +74,7 @@ def part(name: str) -> str:
 
 
 def build(name: str, dim: int, classes: int, seed: int) -> nn.Module:
-    """The head of a name for features (B, dim) and `classes` classes, drawn from `seed`."""
+    """The head of a name for features (B, dim) and `classes` classes, or groups, drawn from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HEADS[name](dim, classes)

@@ -37,6 +37,7 @@ class TermRow:
     least     examples that a batch must hold
     entropic  False for what is no cross-entropy
     through   "features" where its gradient reaches nothing but layers, "heads" where nothing but its own heads
+    spoken    whether it holds for the frames of utterances, of which none has a label of its own
     """
 
     name: str
@@ -53,6 +54,7 @@ class TermRow:
     least: int = 1
     entropic: bool = True
     through: str = "logits"
+    spoken: bool = False
     citation: str = ""
 
     def reads(self, term: Term) -> tuple[str, ...]:
@@ -63,13 +65,15 @@ class TermRow:
 
 
 _PAIR, _FREE = ("source", "unlabelled"), "unlabelled"
-_CDAN: dict[str, Any] = {"heads": ("conditional",), "takes": ("progress",), "through": "features"}
+_ADVERSE: dict[str, Any] = {"takes": ("progress",), "through": "features", "spoken": True}
+_CDAN: dict[str, Any] = _ADVERSE | {"heads": ("conditional",)}
 
 TERMS = {row.name: row for row in (
-    TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True, citation="Good 1952"),
+    TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True, spoken=True,
+            citation="Good 1952"),
     TermRow("words", words, default="target", heads=("vocabulary",), labels=True, citation="Devlin et al. 2019"),
-    TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), takes=("progress",), through="features",
-            citation="Ganin et al. 2016"),
+    TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), citation="Ganin et al. 2016", **_ADVERSE),
+    TermRow("dann_groups", domain_terms.dann_groups, _PAIR, heads=("groups",), citation="Shinohara 2016", **_ADVERSE),
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e", partial(domain_terms.cdan, weighting="per_domain"), _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e_joint", partial(domain_terms.cdan, weighting="joint"), _PAIR, citation="Long et al. 2018", **_CDAN),
@@ -77,12 +81,16 @@ TERMS = {row.name: row for row in (
             citation="Tzeng et al. 2017"),
     TermRow("fooled", domain_terms.fooled, default=_FREE, heads=("domain",), through="features",
             citation="Tzeng et al. 2017"),
-    TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", citation="Sun 2016"),
-    TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", citation="Long et al. 2015"),
-    TermRow("entropy", self_terms.entropy, default=_FREE, citation="Grandvalet and Bengio 2004"),
-    TermRow("im", self_terms.information_maximisation, default=_FREE, least=2, citation="Krause et al. 2010"),
+    TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", spoken=True,
+            citation="Sun 2016"),
+    TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", spoken=True,
+            citation="Long et al. 2015"),
+    TermRow("entropy", self_terms.entropy, default=_FREE, spoken=True, citation="Grandvalet and Bengio 2004"),
+    TermRow("im", self_terms.information_maximisation, default=_FREE, least=2, spoken=True,
+            citation="Krause et al. 2010"),
     TermRow("mcc", self_terms.class_confusion, default=_FREE, least=2, citation="Jin et al. 2020"),
-    TermRow("pseudo", self_terms.pseudo, (_FREE,), known="class_balanced", citation="Zou et al. 2018"),
+    TermRow("pseudo", self_terms.pseudo, (_FREE,), known="class_balanced", spoken=True,
+            citation="Zou et al. 2018; of transcripts Kahn et al. 2020"),
     TermRow("centroid", self_terms.pseudo, (_FREE,), known="centroids", citation="Liang et al. 2020"),
     TermRow("fixmatch", self_terms.fixmatch, (_FREE,), strong=True, citation="Sohn et al. 2020"),
     TermRow("odds", self_terms.weighted, ("source",), known="odds", labels=True, citation="Bickel et al. 2007"),
@@ -91,7 +99,8 @@ TERMS = {row.name: row for row in (
     TermRow("discrepancy", self_terms.discrepancy, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("agreement", self_terms.agreement, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("balance", self_terms.balance, default=_FREE, least=2, citation="Saito et al. 2018"),
-    TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False, citation="Li et al. 2018"),
+    TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False, spoken=True,
+            citation="Li et al. 2018"),
     TermRow("bss", keep_terms.batch_spectrum, default="target", least=2, entropic=False, through="features",
             citation="Chen et al. 2019"),
     TermRow("lwf", keep_terms.teacher, default="target", heads=("source",), teacher=True, citation="Li and Hoiem 2016"),

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossgraft.objective.terms import cross_entropy
+from crossgraft.objective.terms import alignment, cross_entropy
 from crossgraft.objective.views import View
 
 
@@ -52,9 +52,19 @@ def balance(view: View) -> Float[Tensor, ""]:
     return -(log_p.logsumexp(0) - math.log(len(log_p))).mean()
 
 
-def pseudo(view: View, *, known: Int[Tensor, " B"]) -> Float[Tensor, ""]:
-    """The cross-entropy of pseudo-labels from a table; -1 where there is none."""
-    return cross_entropy(replace(view, labels=known, soft=None))
+def pseudo(view: View, *, known: Int[Tensor, "B ..."]) -> Float[Tensor, ""]:
+    """The cross-entropy of pseudo-labels from a table; -1 where there is none.
+
+    Of utterances of pseudo-transcripts, rows of symbols that -1 fills up: -(1/S) sum_i log sum_a prod_t Q_it(a_t) over
+    the clips that have one and their S symbols, a running over its alignments with the frames (Kahn et al. 2020).
+    """
+    if view.frames is None:
+        return cross_entropy(replace(view, labels=known, soft=None))
+    counts = (known >= 0).sum(1)
+    said, frames = counts > 0, view.frames
+    here = said.repeat_interleave(frames)
+    spoken = View(view.features[here], view.logits[here], known[known >= 0], frames=frames[said], symbols=counts[said])
+    return alignment(spoken)
 
 
 def fixmatch(view: View, *, threshold: float = 0.95) -> Float[Tensor, ""]:

@@ -1,4 +1,7 @@
-"""Tables of pseudo-labels, computed from a whole domain at the start of every epoch; -1 where there is none."""
+"""Tables of pseudo-labels, computed from a whole domain at the start of every epoch; -1 where there is none.
+
+Of utterances a row of the table is a pseudo-transcript that -1 fills up.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.alignments import best_path, cross_entropy
+from crossgraft.features.frames import Frames
 from crossgraft.tasks import MISSING
 
 Array = np.ndarray[Any, Any]
+SURE = 0.5  # geometric mean of the probabilities of a pseudo-transcript's symbols, at least
+CLIPS = 256  # whose alignments are in memory at once
 
 
 def class_balanced(f: Float[np.ndarray, "N D"], p: Float[np.ndarray, "N k"], progress: float) -> Int[np.ndarray, " N"]:
@@ -45,7 +52,29 @@ def centroids(f: Float[np.ndarray, "N D"], p: Float[np.ndarray, "N k"], progress
     return np.asarray(labels)
 
 
+def transcripts(log_p: Frames, width: int) -> Int[np.ndarray, "N width"]:
+    """What the most probable alignment of each clip says, y, where p(y|x)^(1/|y|) >= SURE; p is summed over all
+    alignments (Kahn, Lee, Hannun, ICASSP 2020, who filter by the likelihood a token).
+
+    log_p  of the frames, whose column 0 is the blank; width is at least the most frames of a clip
+
+    >>> sure, not_sure = np.array([[0.1, 0.9]]), np.array([[0.7, 0.3], [0.4, 0.6]])
+    >>> transcripts(Frames.of([np.log(sure), np.log(not_sure), np.log(1 - sure)]), 2).tolist()
+    [[1, -1], [1, -1], [-1, -1]]
+    """
+    table = np.full((len(log_p), width), MISSING)
+    for first in range(0, len(log_p), CLIPS):
+        some = log_p[first : first + CLIPS]
+        said = [np.array([s for s, _, _ in best_path(some.clip(i))], dtype=np.int64) for i in range(len(some))]
+        counts = np.array([len(y) for y in said])
+        losses = cross_entropy(some.flat, some.lengths, np.concatenate(said), counts)
+        for i in np.flatnonzero((counts > 0) & (losses <= -np.log(SURE) * counts)).tolist():
+            table[first + i, : counts[i]] = said[i]
+    return table
+
+
 TABLES: dict[str, Callable[[Array, Array, float], Array]] = {
     "class_balanced": class_balanced,
     "centroids": centroids,
 }
+SPOKEN: dict[str, Callable[[Frames, int], Array]] = {"class_balanced": transcripts}  # of utterances, by the same names

@@ -81,7 +81,8 @@ def alignment(view: View) -> Float[Tensor, ""]:
     """-(1/S) sum_i log sum_a prod_t Q_it(a_t) over the S symbols of all transcripts, in nats.
 
     a runs over the alignments of transcript i with its frames, Q_it = softmax(logits of frame t), column 0 is the blank
-    (Graves et al., ICML 2006). A clip that has too few frames for its transcript counts 0.
+    (Graves et al., ICML 2006). A clip that has too few frames for its transcript counts 0; without a transcript the
+    value is 0.
 
     >>> z = torch.zeros(2, 2)
     >>> view = View(z, z, torch.tensor([1]), frames=torch.tensor([2]), symbols=torch.tensor([1]))
@@ -89,7 +90,8 @@ def alignment(view: View) -> Float[Tensor, ""]:
     1.3333
     """
     assert view.frames is not None
-    assert view.symbols is not None
+    if view.symbols is None or not len(view.symbols):
+        return 0.0 * view.logits.float().sum()
     clips = list(torch.split(view.logits.float().log_softmax(1), view.frames.tolist()))
     total = F.ctc_loss(
         nn.utils.rnn.pad_sequence(clips), view.labels, view.frames, view.symbols, reduction="sum", zero_infinity=True

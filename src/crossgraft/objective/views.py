@@ -25,7 +25,8 @@ class View:
     rows      what is known of each row: pseudo-labels (B,) long, weights (B,) float; by the name in the term's row, and
               as "weight" what each row of the domain weighs, a mean of 1 over all of them
     frames    of utterances, whose rows are frames: how many each clip has (n,); labels are the symbols of all
-              transcripts then, and `symbols` (n,) how many of them are each clip's; of a CRF the words of each sentence
+              transcripts then, and `symbols` (n,) how many of them are each clip's, None where no clip has one; of a
+              CRF the words of each sentence
     transitions  of a CRF, what a tag weighs after another
     """
 
@@ -44,6 +45,11 @@ class View:
     def weight(self) -> Tensor:
         """What each row weighs, (B,); 1 where nothing else is known."""
         return self.rows["weight"] if "weight" in self.rows else torch.ones_like(self.features[:, 0])
+
+    def spread(self, name: str) -> Tensor:
+        """What is known of each example by a name, for each row of the features, (B,): of utterances for each frame."""
+        known = self.rows[name]
+        return known if self.frames is None else known.repeat_interleave(self.frames)
 
     @property
     def labelled(self) -> Tensor:

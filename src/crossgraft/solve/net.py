@@ -89,14 +89,14 @@ class Net(nn.Module):
     def equip(self, objectives: Iterable[Objective], sizes: Mapping[str, int], seed: int) -> Net:
         """What terms need beside layers and classifier: heads, tables of pseudo-labels, the layers as they are now.
 
-        sizes  examples of each domain that has a table
-        """
-        rows = [row for o in objectives for t in o.active for row in (row_of(t),)]
+        sizes  rows of the table of "unlabelled", of utterances the most "frames" of one too; how many "groups" """
+        rows = [row_of(t) for o in objectives for t in o.active]
         for name in sorted({name for row in rows for name in row.heads} - set(self.columns)):
-            k = self.classes["unlabelled"]
+            k = sizes["groups"] if name == "groups" else self.classes["unlabelled"]
             self.heads[name] = heads.build(name, self.backbone.dim, k, seed_for(seed, f"head {name}"))
         for name in sorted({row.known for row in rows} & set(TABLES)):
-            self.register_buffer(f"table_{name}", torch.full((sizes["unlabelled"],), MISSING), persistent=True)
+            shape = [sizes[of] for of in ("unlabelled", "frames") if of in sizes]
+            self.register_buffer(f"table_{name}", torch.full(shape, MISSING), persistent=True)
         if any(row.teacher or "start" in row.takes for row in rows):
             frozen = copy.deepcopy((self.layers, self.linear)) if not self.teacher else self.teacher
             for module in frozen:

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from crossgraft.features.frames import Frames
+from crossgraft.features.ragged import Ragged
 from crossgraft.objective.heads import transitions
 from crossgraft.objective.methods import row_of
-from crossgraft.objective.tables import TABLES
+from crossgraft.objective.tables import SPOKEN, TABLES
 from crossgraft.objective.views import View
 from crossgraft.solve.batches import Batch, Stream, TaskLabels
 from crossgraft.solve.net import Net
@@ -60,7 +62,8 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         named = TABLES if d == "unlabelled" else ()
         rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
         chained, symbols = transitions(net.heads), b.known.get("symbols")
-        frames = net.rows_of(b.values) if symbols is not None or chained is not None else None
+        spoken = chained is not None or net.backbone.frames is not None
+        frames = net.rows_of(b.values) if spoken else None
         moves = None if chained is None else chained(net.columns_of(d))
         made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows, frames, symbols, moves)
     return made | {task: _joined(parts) for task, parts in tasks.items()}
@@ -125,13 +128,19 @@ def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, to
         size = min(stream.batch_size, n)
         if step and step * size // n == (step - 1) * size // n:
             continue
-        f = net.embed(stream.values)
-        with torch.no_grad():
-            z = net.logits(torch.from_numpy(f).to(net.linear.weight.device), "unlabelled").double()
-        labels = TABLES[name](f.astype(np.float64), z.softmax(1).cpu().numpy(), step / total)
         table = getattr(net, f"table_{name}")
-        before = table.cpu().numpy()
-        if (both := (before >= 0) & (labels >= 0)).any():
-            changed[name] = float((before != labels)[both].mean())
+        if net.backbone.frames is not None:
+            assert isinstance(stream.values, Ragged)
+            log_p = net.log_probabilities(stream.values, "unlabelled")
+            ends = np.cumsum(net.backbone.frames(stream.values.lengths))
+            labels = SPOKEN[name](Frames(log_p, ends), table.shape[1])
+        else:
+            f = net.embed(stream.values)
+            with torch.no_grad():
+                z = net.logits(torch.from_numpy(f).to(net.linear.weight.device), "unlabelled").double()
+            labels = TABLES[name](f.astype(np.float64), z.softmax(1).cpu().numpy(), step / total)
+        before, now = table.cpu().numpy().reshape(n, -1), labels.reshape(n, -1)
+        if (both := (before >= 0).any(1) & (now >= 0).any(1)).any():
+            changed[name] = float((before != now).any(1)[both].mean())
         table.copy_(torch.from_numpy(labels))
     return changed
