@@ -126,6 +126,7 @@ def test_a_run_says_word_and_character_errors_beside_its_baselines(run: Run) -> 
             assert scored[name]["low"] <= scored[name]["value"] <= scored[name]["high"]
     assert result["test"]["word_error_rate"]["value"] < 0.2
     assert result["n"]["source"] == 24
+    assert result["gap"]["jsd"]["value"] > 0.1  # one speaker is not the other
     assert {row["model"] for row in result["paired"]} == {"target_only", "source_only", "transfer"} - {
         result["kept"]["model"]
     }

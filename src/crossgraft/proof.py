@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from crossgraft.choose import HeldOut, Rows, held_out, judged_on
 from crossgraft.domains.clips import coarse
 from crossgraft.errors import CrossgraftError
+from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.calibration import brier, ece, temperature, vector_scaling
 from crossgraft.measure.compare import mcnemar, paired
@@ -56,7 +57,7 @@ def proof(
     if isinstance(job.task, Tag):
         return of_tags(job, kept, log_p)
     if isinstance(job.task, Transcribe):
-        return of_transcripts(job, kept, log_p)
+        return {"gap": _gap(job, models)} | of_transcripts(job, kept, log_p)
     labels = job.target.labels[test]
     tested = {name: each for name, each in log_p.items() if len(test)}
     return {
@@ -68,7 +69,8 @@ def proof(
 
 
 def _gap(job: Job, models: Mapping[str, Fitted]) -> dict[str, Any] | None:
-    """Between source and target as the layers see them before they learn from the target."""
+    """Between source and target as the layers see them before they learn from the target; of utterances the mean over
+    the frames of each."""
     if job.source is None:
         return None
     if not job.backbone.pretrained and "source_only" not in models:
@@ -77,7 +79,8 @@ def _gap(job: Job, models: Mapping[str, Fitted]) -> dict[str, Any] | None:
     sides = []
     for name, side in (("source", job.source), ("target", job.target)):
         drawn = np.sort(rng(job.recipe.seed, f"gap {name}").permutation(len(side.labels))[:GAP_ROWS])
-        sides.append(frozen_features(backbone, side)[drawn])
+        seen = frozen_features(backbone, side)
+        sides.append((seen.means() if isinstance(seen, Frames) else seen)[drawn])
     try:
         return gap(*sides, seed=job.recipe.seed, permutations=PERMUTATIONS).json()
     except CrossgraftError as wrong:

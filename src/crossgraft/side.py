@@ -30,8 +30,7 @@ Rows = Int[np.ndarray, " n"]
 
 @dataclass(eq=False)
 class Side:
-    """One domain as the solvers see it. A row is an example; of sentences each word is a row, and sets of rows hold
-    whole sentences in order.
+    """One domain as the solvers see it. A row is an example, of sentences a word; sets of rows hold whole sentences.
 
     columns  columns of the head that its softmax runs over, (k,)
     labels   column of each row's label within `columns`, -1 where missing, (N,)
@@ -84,9 +83,8 @@ class Side:
 
     def over(self, columns: Int[np.ndarray, " k"]) -> Side:
         """The same inputs, read once for both, with the softmax over other columns and without labels."""
-        n = len(self.labels)
-        none = None if self.truth is None else Ragged(np.zeros(0, np.int64), np.zeros(n, np.int64))
-        return replace(self, columns=columns, labels=np.full(n, MISSING), truth=none)
+        none = None if self.truth is None else Ragged.of([np.arange(0)] * len(self.labels))
+        return replace(self, columns=columns, labels=np.full(len(self.labels), MISSING), truth=none)
 
     @cached_property
     def owner(self) -> Int[np.ndarray, " N"]:

@@ -68,7 +68,7 @@ def transcribed(
 
 
 def of_transcripts(job: Job, kept: str, log_p: Mapping[str, Frames]) -> dict[str, Any]:
-    """The paired tests alone, by utterance: what else there is takes one label an example."""
+    """The paired tests alone, by utterance: what else there is, but for the gap, takes one label an example."""
     side, test = job.target, job.target.rows("test")
     table = []
     if len(test) > 1 and side.truth is not None and isinstance(job.task, Transcribe):
@@ -85,4 +85,4 @@ def of_transcripts(job: Job, kept: str, log_p: Mapping[str, Frames]) -> dict[str
                 }  # fmt: skip
                 table.append({"model": name} | said)
     why = {"why": "it is not measured for transcripts yet: a clip has no one label"}
-    return {"gap": why if job.source is not None else None, "paired": table, "calibration": why, "labels_saved": None}
+    return {"paired": table, "calibration": why, "labels_saved": None}
