@@ -13,7 +13,8 @@ from crossgraft.sklearn import given as doors
 from crossgraft.sklearn.coordinates import OptionError
 from crossgraft.sklearn.given import columns_of
 from crossgraft.sklearn.opinion import opinion_of
-from crossgraft.sklearn.shallow import Asked, Given, transfer
+from crossgraft.sklearn.problem import Asked, Given
+from crossgraft.sklearn.shallow import transfer
 from crossgraft.tasks import log_softmax
 
 MOST = 2.0**30
@@ -23,10 +24,10 @@ _PASSED = {"sample_domain": True, "allow_source": True}
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """CE_target + lam CE_source + ridge/2 |W - W0|^2 in a linear head, lam and ridge by leave-one-out on the target.
 
-    W0 is zero or the source's head: with lam "auto" both are solved, and the second is taken (lam_ is None) unless
-    leave-one-out favours the first by more than a standard error. Beside it stand target only and source only; the
-    guard keeps the one that held-out cross-entropy favours. Features are taken as they are: put a scaler before it
-    where their units differ.
+    W0 is zero, or the head of a source model. With lam "auto" and source rows the head is an average: coupled heads
+    of both domains at 18 points of lambda, ridge and how far apart they may be, weighted by what left-out labels say
+    of each (`blend.blend`). Beside it stand target only and source only; the guard keeps the one that held-out
+    cross-entropy favours. Features are taken as they are: put a scaler before it where their units differ.
 
     Parameters
     ----------
@@ -38,11 +39,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Weigh source rows by P(target | x) / P(source | x) of a cross-fitted domain classifier (importance weights).
     label_shift : {None, "em", "bbse"}
         Weigh source rows by q(y) / p(y), q estimated from target inputs.
-    align : {None, "coral", "auto"}
-        Give source rows the mean and covariance of the target's inputs first; "auto" does so where leave-one-out
-        favours it, and where the target has no label.
+    align : {None, "mean", "coral", "auto"}
+        Give source rows the mean, or the mean and covariance, of the target's inputs first. "auto" is the mean, but
+        None where left-out labels are against it, and beside `weights`, `label_shift` or a source model.
     pseudo : int
-        Where the target has no label: rounds of self-training, 0 for none.
+        Rounds of self-training on the target's rows without a label, 0 for none. With a lam, or a source model, held
+        to where the target has no label.
     guard : bool
         Keep target only or source only where held-out evidence favours it; else the transfer is kept.
     classes : {"union", "target"}
@@ -59,15 +61,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     coef_, intercept_ : as of LogisticRegression; without the part that reads a source model which is not linear
     kept_ : "target_only", "transfer" or "source_only"
     why_ : the guard's sentence
-    lam_, ridge_ : those of the kept model
+    lam_, ridge_ : those of the kept model, of an average those of its heaviest head
+    blend_ : the heads that were averaged: lam, ridge, apart, left-out loss and weight of each; empty without one
+    align_ : how source rows were moved: None, "mean" or "coral"
     objective_ : the objective that was minimised
-    path_ : leave-one-out cross-entropy at every lambda and ridge, or None
+    path_ : leave-one-out cross-entropy at every lambda and ridge where lam is held or the source is a model, or None
     source_weights_ : weight of each source row, or None
     label_shift_ : the estimated class frequencies of the target, or None
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> few = TransferClassifier().fit(X[::25], y[::25], X_source=X + 0.3, y_source=y)
+    >>> few = TransferClassifier().fit(X[::15], y[::15], X_source=X + 0.3, y_source=y)
     >>> few.kept_, bool(few.score(X, y) > 0.9)
     ('transfer', True)
     """
@@ -84,8 +88,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ridge: float | str = "auto",
         weights: str | None = None,
         label_shift: str | None = None,
-        align: str | None = None,
-        pseudo: int = 0,
+        align: str | None = "auto",
+        pseudo: int = 5,
         guard: bool = True,
         classes: str = "union",
         max_dense: float = MOST,
@@ -150,6 +154,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.kept_, self.why_, self.verdict_ = found.kept, found.verdict.why, found.verdict
         self.lam_, self.ridge_, self.objective_ = found.lam, found.ridge, found.objective
         self.path_ = None if found.solved is None else found.solved.path
+        self.blend_, self.align_ = found.spots, found.align
         self.source_weights_, self.label_shift_ = found.row_weights, found.shift
         return self
 
@@ -189,7 +194,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name, known in (
             ("weights", (None, "odds")),
             ("label_shift", (None, "em", "bbse")),
-            ("align", (None, "coral", "auto")),
+            ("align", (None, "mean", "coral", "auto")),
             ("classes", ("union", "target")),
         ):
             if getattr(self, name) not in known:

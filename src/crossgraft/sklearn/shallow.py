@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from crossgraft.choose import MARGINS, SIMPLEST_FIRST
 from crossgraft.measure.compare import Verdict, guard
@@ -14,47 +14,20 @@ from crossgraft.measure.priors import LabelShift, label_shift
 from crossgraft.measure.validators import odds
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.seeds import rng
-from crossgraft.sklearn.align import coral
+from crossgraft.sklearn.align import coral, mean
+from crossgraft.sklearn.blend import Blend, Spot, blend, probe, self_trained
 from crossgraft.sklearn.coordinates import Coordinates, Matrix, coordinates
-from crossgraft.sklearn.opinion import Opinion, affine
+from crossgraft.sklearn.opinion import affine
+from crossgraft.sklearn.problem import Asked, Given
 from crossgraft.solve.convex import Head, Part, solve
 from crossgraft.solve.joint import Joint, solve_alone, solve_joint
-from crossgraft.solve.path import scaling
+from crossgraft.solve.path import Scaling, scaling
+from crossgraft.solve.pick import worse_by
 from crossgraft.tasks import log_softmax
 
 Rows = Float[np.ndarray, "n d"]
+TRANSFER_FIRST, CLEARLY = ("transfer", "target_only", "source_only"), {"target_only": 2.0, "source_only": 2.0}
 PULLS = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # ridges towards the source: at the last hardly anything moves
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How to transfer; `TransferClassifier` says what each means."""
-
-    lam: float | None
-    ridge: float | None
-    weights: str | None
-    label_shift: str | None
-    align: str | None
-    pseudo: int
-    guard: bool
-    most: float
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Checked rows, labels as columns of the head; y_t of labelled target rows, z of target rows without a label."""
-
-    x_t: Matrix
-    y_t: Int[np.ndarray, " n"]
-    z: Matrix
-    x_s: Matrix | None
-    y_s: Int[np.ndarray, " S"]
-    columns_t: Int[np.ndarray, " k"]
-    columns_s: Int[np.ndarray, " k"]
-    n_columns: int
-    opinion: Opinion | None = None
-    opinion_columns: tuple[int, ...] = ()  # the column of each class that the source model knows, -1 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +43,8 @@ class Transferred:
     ridge: float | None
     verdict: Verdict
     solved: Joint | None
+    spots: tuple[Spot, ...]
+    align: str | None
     row_weights: Float[np.ndarray, " S"] | None
     shift: LabelShift | None
     reaches: bool
@@ -78,17 +53,11 @@ class Transferred:
 def transfer(given: Given, asked: Asked) -> Transferred:
     """The models that the rows allow, and the one that the guard keeps."""
     g = given
-    if asked.align == "auto":
-        aligned = replace(asked, align="coral")
-        if g.x_s is None or len(g.y_t) == 0:
-            return transfer(g, aligned)
-        return min((transfer(g, a) for a in (replace(asked, align=None), aligned)), key=_evidence)
     matrices = [m for m in (g.x_t, g.z, g.x_s) if m is not None]
     where, (x_t, z, *rest) = coordinates(matrices, asked.most)
-    x_s: Rows | None = rest[0] if rest else None
-    if x_s is not None and asked.align == "coral":
-        x_s = coral(x_s, np.concatenate([x_t, z]))
-    scale = scaling(*([x_t] if len(x_t) else [z]), *([x_s] if x_s is not None else []))
+    reaches = g.x_s is None or bool(np.isin(g.columns_s, g.columns_t).any())
+    x_s, align = _aligned(g, asked, x_t, z, rest[0] if rest else None, reaches)
+    scale = _scaling(x_t, z, x_s)
     u_t, u_z, u_s = (None if x is None else scale.apply(x) for x in (x_t, z, x_s))
     prior, exact = _prior(g, where, scale.centre, scale.scale)
     if prior is not None and not exact:
@@ -100,17 +69,21 @@ def transfer(given: Given, asked: Asked) -> Transferred:
     assert u_z is not None
     weights, shift = _row_weights(g, asked, u_t, u_z, u_s, prior)
     source = None if u_s is None else Part(u_s, g.y_s, g.columns_s, sample_weight=weights)
-    models, evidence = _models(g, asked, Part(u_t, g.y_t, g.columns_t), u_z, source, prior)
-    order = [m for m in SIMPLEST_FIRST if m in models]
+    models, evidence, blended = _models(g, asked, Part(u_t, g.y_t, g.columns_t), u_z, source, prior, reaches)
+    # the average leans on the source as little as labels say: what was asked for is left where it is clearly worse
+    first, margins = (SIMPLEST_FIRST, MARGINS) if blended is None else (TRANSFER_FIRST, CLEARLY)
+    order = [m for m in first if m in models]
     if len(g.y_t) == 0:
         verdict = Verdict(order[-1], "The target has no label to judge by.")
     elif not asked.guard or len(order) == 1:
         name = "transfer" if "transfer" in models else order[0]
         verdict = Verdict(name, "It is what was asked for; nothing was compared.")
     else:
-        verdict = guard(evidence, simplest_first=order, margins=MARGINS)
+        verdict = guard(evidence, simplest_first=order, margins=margins)
     found = models[verdict.kept]
     head, extra = found.head, None
+    if blended is not None and verdict.kept == "transfer":
+        head = self_trained(head, u_z, g.columns_t, asked.pseudo, blended.again)
     if prior is not None and not exact:
         d = len(scale.centre)
         head, extra = replace(head, weight=head.weight[:d]), head.weight[d:]
@@ -118,81 +91,91 @@ def transfer(given: Given, asked: Asked) -> Transferred:
     both = {"target_only": ce("target"), "source_only": ce("source")}
     joint = ce("target") if found.lam is None else ce("target") + found.lam * ce("source")
     objective = both.get(verdict.kept, joint)
-    reaches = source is None or bool(np.isin(g.columns_s, g.columns_t).any())
+    spots = () if blended is None else blended.spots
     return Transferred(
         *(weight, bias, extra, verdict.kept, objective, found.lam, found.ridge, verdict),
-        *(models.get("transfer"), weights, shift, reaches),
+        *(models.get("transfer"), spots, align, weights, shift, reaches),
     )
 
 
-def _evidence(found: Transferred) -> float:
-    """Leave-one-out cross-entropy of the transfer, nats."""
-    return found.solved.point.loo if found.solved is not None and found.solved.point is not None else float("inf")
+def _aligned(
+    g: Given, asked: Asked, x_t: Rows, z: Rows, x_s: Rows | None, reaches: bool
+) -> tuple[Rows | None, str | None]:
+    """Source rows as asked; with "auto" given the target's mean, unless left-out labels are against it."""
+    target, how = np.concatenate([x_t, z]), asked.align
+    if how == "auto" and (asked.weights or asked.label_shift or g.opinion is not None or not reaches):
+        how = None  # weights take the domains' difference for something else, a source model reads rows as they are
+    if x_s is None or how is None:
+        return x_s, None
+    moved = coral(x_s, target) if how == "coral" else mean(x_s, target)
+    if how == "auto" and len(g.y_t):
+        losses = []
+        for rows in (x_s, moved):
+            scale = _scaling(x_t, z, rows)
+            parts = Part(scale.apply(x_t), g.y_t, g.columns_t), Part(scale.apply(rows), g.y_s, g.columns_s)
+            losses.append(probe(*parts, g.n_columns, asked.seed))
+        worse, error = worse_by(losses[1], losses[0])
+        if worse > error:
+            return x_s, None
+    return moved, "mean" if how == "auto" else how
+
+
+def _scaling(x_t: Rows, z: Rows, x_s: Rows | None) -> Scaling:
+    return scaling(np.concatenate([x_t, z]), *([] if x_s is None else [x_s]))
 
 
 def _models(
-    g: Given, asked: Asked, target: Part, z: Rows, source: Part | None, prior: Head | None
-) -> tuple[dict[str, Joint], dict[str, Float[np.ndarray, " n"]]]:
+    g: Given, asked: Asked, target: Part, z: Rows, source: Part | None, prior: Head | None, reaches: bool
+) -> tuple[dict[str, Joint], dict[str, Float[np.ndarray, " n"]], Blend | None]:
     """Target only, transfer, source only: those that there are rows for, with their held-out losses."""
     models: dict[str, Joint] = {}
+    blended: Blend | None = None
     if len(target.y):
-        ridge = asked.ridge
-        models["target_only"] = solve_joint(target, None, g.n_columns, asked.seed, ridge=ridge)
-        if source is not None or prior is not None:
+        models["target_only"] = solve_joint(target, None, g.n_columns, asked.seed, ridge=asked.ridge)
+        if source is not None and prior is None and asked.lam is None and reaches:
+            blended = blend(target, source, g.n_columns, asked.seed, ridge=asked.ridge)
+            models["transfer"] = Joint(blended.head, blended.spots[0].lam, blended.spots[0].ridge)
+        elif source is not None or prior is not None:
             models["transfer"] = _transfer(g, asked, target, source, prior)
     evidence = {name: m.point.losses for name, m in models.items() if m.point is not None}
     if source is not None:
         models["source_only"] = solve_alone(source, g.n_columns, asked.seed, prior=prior)
     elif prior is not None:
         models["source_only"] = Joint(prior, None, float("nan"))
-    if "source_only" in models and len(target.y) == 0 and source is not None:
-        models["source_only"] = _labelled_by_itself(models["source_only"], source, z, g, asked, prior)
+    if source is not None and len(target.y) == 0:
+        found = models["source_only"]
+
+        def again(own: Part) -> Head:
+            return solve([source, own], g.n_columns, ridge=found.ridge, prior=prior, start=found.head)
+
+        trained = self_trained(found.head, z, g.columns_t, asked.pseudo, again)
+        models["source_only"] = replace(found, head=trained)
     if "source_only" in models and len(target.y):
         judged = next(m.path.rows for m in models.values() if m.path is not None)
+        if blended is not None:
+            evidence |= {"transfer": blended.losses[judged], "target_only": blended.target_only[judged]}
         head = models["source_only"].head
         log_p = log_softmax((target.x[judged] @ head.weight + head.bias)[:, target.columns])
         evidence["source_only"] = -log_p[np.arange(len(judged)), np.searchsorted(target.columns, target.y[judged])]
-    return models, evidence
+    return models, evidence, blended
 
 
 def _transfer(g: Given, asked: Asked, target: Part, source: Part | None, prior: Head | None) -> Joint:
-    """The joint head, or the target's head pulled towards the source's: the latter unless the former is better.
+    """The joint head, or the target's head pulled towards the source model's: the latter unless the former is better.
 
     Better means by more than one standard error of the paired leave-one-out losses. The pulled head leaves the source's
     only where few labels say so, which a path that shrinks to zero cannot.
     """
     found: dict[str, Joint] = {}
-    if asked.lam is None:
-        towards = prior or (solve_alone(source, g.n_columns, asked.seed).head if source is not None else None)
-        found["pulled"] = solve_joint(
-            target, None, g.n_columns, asked.seed, ridge=asked.ridge, prior=towards, ridges=PULLS
-        )
+    lam, ridge = asked.lam, asked.ridge
+    if lam is None and prior is not None:
+        found["pulled"] = solve_joint(target, None, g.n_columns, asked.seed, ridge=ridge, prior=prior, ridges=PULLS)
     if source is not None:
-        lam, ridge = asked.lam, asked.ridge
         found["joint"] = solve_joint(
             target, source, g.n_columns, asked.seed, lam=lam, ridge=ridge, prior=prior, rule="min"
         )
     losses = {name: f.point.losses for name, f in found.items() if f.point is not None}
     return found[guard(losses, list(found)).kept if len(losses) > 1 else next(iter(found))]
-
-
-def _labelled_by_itself(found: Joint, source: Part, z: Rows, g: Given, asked: Asked, prior: Head | None) -> Joint:
-    """Rounds of ce(source) + ce(unlabelled): each takes the most confident labels of every class, a growing share.
-
-    Class-balanced self-training (Zou et al., ECCV 2018); every round is a convex problem, solved to its optimum.
-    """
-    for i in range(asked.pseudo if len(z) else 0):
-        p = np.exp(log_softmax((z @ found.head.weight + found.head.bias)[:, g.columns_t]))
-        labels, sure = p.argmax(1), p.max(1)
-        share = (i + 1) / asked.pseudo
-        taken = np.zeros(len(z), dtype=bool)
-        for c in np.unique(labels):
-            at = np.flatnonzero(labels == c)
-            taken[at[np.argsort(-sure[at], kind="stable")[: max(1, round(share * len(at)))]]] = True
-        own = Part(z[taken], g.columns_t[labels[taken]], g.columns_t)
-        head = solve([source, own], g.n_columns, ridge=found.ridge, prior=prior, start=found.head)
-        found = replace(found, head=head)
-    return found
 
 
 def _prior(g: Given, where: Coordinates, centre: np.ndarray, scale: float) -> tuple[Head | None, bool]:

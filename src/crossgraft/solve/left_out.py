@@ -67,7 +67,7 @@ def left_out(
                 _, rows = span(rows)
             v = np.zeros((1, n_columns, rows[0].x.shape[1]), dtype=np.float32)
             for ridge in sorted(ridges, reverse=True):
-                z, v = _without(rows, n_columns, ridge, groups, v)
+                z, v = without(rows, n_columns, ridge, groups, v)
                 log_p = log_softmax(z)
                 loss = float(-(s * log_p[np.arange(len(z)), rows[0].label]).sum() / s.sum())
                 if best is None or loss < best.loss:
@@ -76,8 +76,10 @@ def left_out(
     return best
 
 
-def groups_of(x: Float[np.ndarray, "n D"], y: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
-    """The group that each row is left out with."""
+def groups_of(
+    x: Float[np.ndarray, "n D"], y: Int[np.ndarray, " n"], seed: int, alone: int = ONE_BY_ONE, groups: int = GROUPS
+) -> Int[np.ndarray, " n"]:
+    """The group that each row is left out with: its own up to `alone` rows, else one of `groups`."""
     seen: dict[bytes, int] = {}
     same = np.array([seen.setdefault(row.tobytes(), i) for i, row in enumerate(np.ascontiguousarray(x))])
     first = np.unique(same)
@@ -89,11 +91,11 @@ def groups_of(x: Float[np.ndarray, "n D"], y: Int[np.ndarray, " n"], seed: int) 
     order = rng(seed, "left_out").permutation(first)
     order = order[np.argsort(y[order], kind="stable")]
     group = np.empty(len(x), dtype=np.int64)
-    group[order] = np.arange(len(order)) % (len(order) if len(order) <= ONE_BY_ONE else GROUPS)
+    group[order] = np.arange(len(order)) % (len(order) if len(order) <= alone else groups)
     return np.asarray(group[same])
 
 
-def _without(
+def without(
     rows: list[Rows], n_columns: int, ridge: float, groups: Array, v: Array
 ) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "1 U D"]]:
     """Logits of every row of the first part without its group, and the head of all rows."""
