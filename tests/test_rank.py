@@ -13,7 +13,7 @@ from test_cli import call
 import crossgraft
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.ranking import leep, leep_terms, nce, nce_terms
-from crossgraft.ranked import chosen_without, rank
+from crossgraft.ranked import POWER, mixed_without, rank
 
 CENTRES = 2.0 * np.eye(3, 6)
 
@@ -68,17 +68,20 @@ def test_terms_are_what_each_example_does() -> None:
             assert terms[i] - value == pytest.approx(slope, abs=1e-6)
 
 
-def test_the_point_of_an_example_is_chosen_without_it() -> None:
+def test_the_heads_of_an_example_are_weighed_without_it() -> None:
     losses = np.array([[[0.0, 3.0, 1.0], [1.0, 1.0, 2.0]]])
-    # sums of the others: first point 4, 1, 3; second point 3, 3, 2
-    assert chosen_without(losses).tolist() == [1.0, 3.0, 2.0]
+    sums = np.array([[4.0, 3.0], [1.0, 3.0], [3.0, 2.0]])  # of the others: of each example, at both points
+    w = np.exp(-POWER * sums)
+    w /= w.sum(1, keepdims=True)
+    np.testing.assert_allclose(mixed_without(losses), -np.log((w * np.exp(-losses[0].T)).sum(1)))
 
 
-def test_choosing_is_not_optimistic_about_itself() -> None:
-    noise = np.random.default_rng(0).normal(1, 1, (200, 9, 9, 20))
-    honest = np.mean([chosen_without(n).mean() for n in noise])
-    least = np.mean([n.mean(2).min() for n in noise])
-    assert honest == pytest.approx(1, abs=0.06)
+def test_the_mixture_is_not_optimistic_about_itself() -> None:
+    noise = np.random.default_rng(0).normal(1, 1, (400, 9, 9, 21))
+    inside = np.mean([mixed_without(n[:, :, :20]).mean() for n in noise])
+    outside = np.mean([mixed_without(n)[20] for n in noise])  # the last one weighs nothing
+    least = np.mean([n[:, :, :20].mean(2).min() for n in noise])
+    assert inside == pytest.approx(outside, abs=0.06)
     assert least < 0.6
 
 

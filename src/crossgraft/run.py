@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -65,6 +66,18 @@ class Run:
         run._tracker = Tracker(recipe, folder) if recipe.tracker else None
         run.write_text(RECIPE, recipe.toml())
         return run
+
+    @contextmanager
+    def reading(self, resume: bool) -> Iterator[None]:
+        """While data are read nothing is trained: what is wrong with them leaves no run behind to bar its --out."""
+        try:
+            yield
+        except CrossgraftError:
+            if not resume:
+                (self.folder / RECIPE).unlink(missing_ok=True)
+                with suppress(OSError):  # it holds more, a tracker's files or somebody's own
+                    self.folder.rmdir()
+            raise
 
     @classmethod
     def open(cls, folder: str | Path, *, backbone: Any = None) -> Self:

@@ -116,7 +116,7 @@ def multi(
     seconds: dict[str, float] = {}
     timed = clock(seconds)
     say(f"run {folder}: reading the data sets")
-    with timed("prepare"):
+    with timed("prepare"), run.reading(resume):
         pool = given(asked, dict(asked.data) if data is None else {str(n): what for n, what in data.items()})
     steps = Steps(pool, folder / "checkpoints", run.log)
     outcome = all_steps(steps, timed)
