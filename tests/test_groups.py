@@ -117,11 +117,6 @@ def test_clips_without_the_column_asked_for_are_not_grouped_by_another(tmp_path:
         crossgraft.fit(clips, group="room")
 
 
-def test_several_tasks_refuse_groups(table: Path) -> None:
-    with pytest.raises(UsageError, match="--group is not for several tasks"):
-        crossgraft.multi({"visits": str(table)}, tasks=["label", "split"], group="patient")
-
-
 def test_one_row_left_out_of_a_group_is_refused(table: Path) -> None:
     with pytest.raises(UsageError, match="selection loo leaves out one example"):
         crossgraft.fit(table, group="patient", selection="loo")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from crossgraft import cli_evidence, cli_labels, cli_multi, cli_predict, cli_share
-from crossgraft.cli_options import Column, Input, Json, Out, RecipeFile, Resume, RunFolder, Seed, Weights, given
+from crossgraft.cli_options import Column, Group, Input, Json, Out, RecipeFile, Resume, RunFolder, Seed, Weights, given
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
@@ -94,9 +94,7 @@ def fit(
     input_: Input = None,
     label: Column = None,
     split: Column = None,
-    group: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Whose an example is; test part and folds are of whole groups.")
-    ] = None,
+    group: Group = None,
     out: Out = None,
     resume: Resume = False,
     json_: Json = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossgraft.cli_options import Column, Input, Json, Out, RecipeFile, Resume, Weights, given
+from crossgraft.cli_options import Column, Group, Input, Json, Out, RecipeFile, Resume, Weights, given
 from crossgraft.errors import UsageError
 from crossgraft.printed import answer, several
 
@@ -53,6 +53,7 @@ def multi(
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places.")] = None,
     input_: Input = None,
     split: Column = None,
+    group: Group = None,
     out: Out = None,
     resume: Resume = False,
     json_: Json = False,

@@ -13,6 +13,10 @@ Input = Annotated[
     str | None,
     typer.Option("--input", "--text", metavar="COLUMN", help="Column of files, numbers or texts (first+second)."),
 ]
+Group = Annotated[
+    str | None,
+    typer.Option("--group", metavar="COLUMN", help="Whose an example is; test part and folds are of whole groups."),
+]
 Weights = Annotated[str | None, typer.Option(help="Local weights of the backbone.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that fit wrote.")]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]

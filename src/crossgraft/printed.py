@@ -108,6 +108,8 @@ def several(result: dict[str, Any]) -> Iterable[str]:
         for title in ("joint", "alone"):
             if own[title] is not None:
                 yield "  " + scores(title, own[title])
+        for said in over_groups(own["test"]):
+            yield "  " + said
     for name, why in result["dropped"].items():
         yield f"left out: {name}, {why}"
     for name, why in result["lowered"].items():

@@ -15,7 +15,7 @@ from crossgraft.alignments import a_symbol, cross_entropy
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain, Unreadable
-from crossgraft.domains.splits import tolerate
+from crossgraft.domains.splits import groups_apart, tolerate
 from crossgraft.errors import CrossgraftError
 from crossgraft.features.ragged import Ragged
 from crossgraft.folds import folds, whole_groups
@@ -183,14 +183,8 @@ class Side:
         return self._folds(rows, seed, f"{use}/held", most=10)[0] if enough else np.arange(0)
 
     def groups(self, rows: Rows) -> np.ndarray | None:
-        """The group of each example of some rows, (m,) str, where there are two or more and what the model is tested on
-        is of others; else None: held-out examples of a group that is learned from say then what the test part says."""
-        if (groups := self.domain.groups) is None:
-            return None
-        examples = self.examples(rows)
-        own = np.where(groups[examples] == "", np.char.mod("\0%d", examples), groups[examples])  # nobody's: alone
-        tested = set(groups[np.isin(self.domain.splits, ("val", "test"))]) - {""}
-        return own if len(np.unique(own)) > 1 and tested and not tested & set(own) else None
+        """The group of each example of some rows, where what is held out must be of whole ones (`groups_apart`)."""
+        return None if self.domain.groups is None else groups_apart(self.domain, self.examples(rows))
 
     def batches(self, backbone: Backbone, rows: Rows) -> tuple[Any, Int[np.ndarray, " n"] | Ragged]:
         """Inputs and labels of some rows as the gradient loop reads them; of sentences and utterances one

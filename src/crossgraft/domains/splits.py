@@ -147,6 +147,16 @@ def groups_shared(domain: Domain, *sources: Domain) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def groups_apart(domain: Domain, examples: np.ndarray) -> np.ndarray | None:
+    """The group of each of some examples, (m,) str, where there are two or more and what the model is tested on is of
+    others; else None: held-out examples of a group that is learned from say then what the test part says."""
+    if (groups := domain.groups) is None:
+        return None
+    own = np.where(groups[examples] == "", np.char.mod("\0%d", examples), groups[examples])  # nobody's: alone
+    tested = set(groups[np.isin(domain.splits, ("val", "test"))]) - {""}
+    return own if len(np.unique(own)) > 1 and tested and not tested & set(own) else None
+
+
 def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.ndarray:
     if shots < 0:
         raise UsageError(f"shots is {shots}", "give 0 or more labels a class")

@@ -68,12 +68,18 @@ class MultiRecipe(Recipe):
     def refuse(self) -> None:
         """Raises UsageError on what means nothing for several tasks."""
         held = {"source": self.source, "objective": self.objective, "label": self.label, "mixup": self.mixup}
-        held |= {"masked-steps": self.masked_steps, "crf": self.crf, "group": self.group}
+        held |= {"masked-steps": self.masked_steps, "crf": self.crf}
         for name, value in held.items():
             if value:
                 raise UsageError(f"--{name} is not for several tasks", "leave it out; a task names its own labels")
         if self.method != "auto" or self.lam != "auto":
             raise UsageError("method and lam are not for several tasks", "use --weighting, and a weight for each task")
+        of_group = [n for n, own in self.tasks.items() if self.group is not None and self.group == (own.label or n)]
+        if of_group:
+            what = (
+                f"--group {self.group} is the label of task {of_group[0]!r}, and a test part of others has none of it"
+            )
+            raise UsageError(what, "leave out one of the two")
         if self.share != "all" and self.heads == "shared":
             raise UsageError("heads shared needs features that are shared", "leave out --share, or --heads")
         if self.selection not in ("auto", "cv", "target_val"):

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.choose import HeldOut, nested
+from crossgraft.domains.domain import SEQUENCES
 from crossgraft.multitask.outputs import Joined
-from crossgraft.multitask.pool import Examples, Pool
+from crossgraft.multitask.pool import Examples, Pool, mean_of
 from crossgraft.objective.algebra import Objective, Term
 from crossgraft.several import Multi
 from crossgraft.side import Side
@@ -55,11 +56,11 @@ def frozen(
     while left:
         own = [left[0], *(n for n in pool.beside(left[0]) if n in left)]
         left = [n for n in left if n not in own]
-        if all(type(pool.task.part(n)) is Classify for n in own):
+        if all(type(pool.task.part(n)) is Classify for n in own) and not pool.grouped:
             heads, losses, at = _classes(pool, own, examples, held)
             evidence |= {n: HeldOut(x) for n, x in losses.items()}
         else:
-            heads, at = _sequences(pool, own, examples, held)
+            heads, at = _by_folds(pool, own, examples, held)
         chosen |= at
         for name, (w, b) in heads.items():
             columns = task.columns_of(name)
@@ -137,18 +138,23 @@ def _settled(paths: Sequence[Path]) -> tuple[int, int]:
     return before
 
 
-def _sequences(
+def _by_folds(
     pool: Pool, names: Sequence[str], examples: Examples, held: Mapping[str, tuple[float, float]] | None
 ) -> tuple[dict[str, Head], dict[str, tuple[float, float]]]:
-    """Heads of tags or transcripts, lambda and ridge by folds of each task."""
+    """Heads of tags or transcripts, or of classes of examples in groups; lambda and ridge by folds of each task."""
     heads, at = {}, {}
     for name in names:
-        part, side = pool.task.part(name), pool.sides[name]
-        rest = [n for n in names if n != name] if isinstance(part, Tag) else []
-        local = Tag.union(part.classes, *(pool.task.part(n).classes for n in rest)) if rest else part
-        whole = isinstance(part, Transcribe)
-        target = replace(side, columns=np.arange(len(part.classes)) if whole else local.columns(part.classes))
-        source = _tagged_beside(pool, rest, examples, local) if rest else None
+        part = pool.task.part(name)
+        rest = [] if isinstance(part, Transcribe) else [n for n in names if n != name]
+        local = type(part).union(part.classes, *(pool.task.part(n).classes for n in rest)) if rest else part
+        columns = np.arange(len(part.classes)) if isinstance(part, Transcribe) else local.columns(part.classes)
+        source = None
+        if isinstance(part, (Tag, Transcribe)):
+            target = replace(pool.sides[name], columns=columns)
+            source = _tagged_beside(pool, rest, examples, local) if rest else None
+        else:
+            target = replace(pool.sides[name], columns=columns, kept=_held(pool, _of_examples(pool)))
+            source = _classes_beside(pool, rest, examples, local) if rest else None
         lam, ridge = (None, None) if held is None else held[name]
         found: Fitted = solve_frozen(
             pool.backbone, target, pool.labelled(name, examples), source, len(local.classes), pool.recipe.seed,
@@ -157,6 +163,31 @@ def _sequences(
         heads[name] = (found.weight[:, target.columns], found.bias[target.columns])
         at[name] = (found.lam or 0.0, float(found.ridge or 0.0))
     return heads, at
+
+
+def _of_examples(pool: Pool) -> Float[np.ndarray, "N D"]:
+    """Features of all examples, one row each: of sequences the mean over their elements."""
+    values = pool.features(pool.backbone, np.arange(len(pool.domain)))
+    return np.asarray(mean_of(values, pool.lengths) if pool.domain.kind in SEQUENCES else values)
+
+
+def _held(pool: Pool, values: Any) -> dict[object, Any]:
+    """Features as a `Side` keeps them, of a backbone that is in the store or is not."""
+    return {(kind, pool.backbone.revision): values for kind in ("features", "embedded")}
+
+
+def _classes_beside(pool: Pool, names: Sequence[str], examples: Examples, local: Classify) -> Side:
+    """The labelled examples of other tasks as one source, where the tasks weigh what was asked."""
+    classes = Classify.union(*(pool.task.part(n).classes for n in names)).classes
+    place = {c: k for k, c in enumerate(classes)}
+    at = {n: pool.labelled(n, examples) for n in names}
+    rows = np.concatenate(list(at.values()))
+    own = {n: np.array([place[c] for c in pool.task.part(n).classes]) for n in names}
+    labels = np.concatenate([own[n][pool.sides[n].labels[at[n]]] for n in names])
+    weights = np.concatenate([np.full(len(x), pool.recipe.asked[n].weight / max(len(x), 1)) for n, x in at.items()])
+    kept = _held(pool, _of_examples(pool)[rows])
+    domain = replace(pool.domain.take(rows), groups=None)
+    return Side(domain, local.columns(classes), labels, kept, weights=weights / weights.mean())
 
 
 def _tagged_beside(pool: Pool, names: Sequence[str], examples: Examples, local: Classify) -> Side:

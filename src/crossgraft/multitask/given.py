@@ -15,7 +15,7 @@ from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.domains.leaks import leak_note, leaks
 from crossgraft.domains.pool import together
-from crossgraft.domains.splits import tolerate
+from crossgraft.domains.splits import groups_shared, tolerate
 from crossgraft.errors import UsageError
 from crossgraft.multitask.asked import MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import alike, check, side_of, task_of
@@ -25,8 +25,11 @@ from crossgraft.several import Multi
 from crossgraft.side import with_lengths
 
 
-def given(recipe: MultiRecipe, data: Mapping[str, Any]) -> Pool:
-    """Open, split, read and check; everything that is wrong is said here, before anything is trained."""
+def given(recipe: MultiRecipe, data: Mapping[str, Any], layers: Any = None) -> Pool:
+    """Open, split, read and check; everything that is wrong is said here, before anything is trained.
+
+    layers  a module or Backbone that the recipe can only name
+    """
     recipe.refuse()
     asked = recipe.asked
     domains: dict[str, Domain] = {}
@@ -34,13 +37,15 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any]) -> Pool:
     for name, what in data.items():
         wanted = {task: own for task, own in asked.items() if name in own.data}
         if wanted:
-            domains[name], columns[name] = opened(name, what, wanted, input=recipe.input, split=recipe.split)
+            domains[name], columns[name] = opened(
+                name, what, wanted, input=recipe.input, split=recipe.split, group=recipe.group
+            )
     kind = common_kind(list(domains.values()))
     if any(own.kind == "transcribe" for own in asked.values()):
         if kind not in SOUND:
             raise UsageError("task transcribe needs clips", "give tables of audio files with a column of transcripts")
         kind = "utterance"
-    warnings: list[str] = []
+    warnings = _grouped(recipe, domains)
     parts = []
     for name, domain in domains.items():
         tolerate(domain.skipped, len(domain) + len(domain.skipped), name)
@@ -51,7 +56,18 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any]) -> Pool:
         for task in asked
     }
     domain = together(parts, "data") if len(parts) > 1 else replace(parts[0], origin=np.zeros(len(parts[0]), int))
-    return _read(recipe, asked, tuple(domains), _Read(domain, labels), warnings)
+    if len(parts) > 1:
+        warnings += [note for note in groups_shared(domain) if not any(note in known for known in warnings)]
+    return _read(recipe, asked, tuple(domains), _Read(domain, labels), warnings, layers)
+
+
+def _grouped(recipe: MultiRecipe, domains: Mapping[str, Domain]) -> list[str]:
+    """What is worth saying where only some data sets have the column of groups. Raises UsageError where none has."""
+    lacking = [] if recipe.group is None else [n for n, d in domains.items() if d.groups is None]
+    if lacking and len(lacking) == len(domains):
+        what = f"{' and '.join(domains)} {'have' if len(domains) > 1 else 'has'} no column {recipe.group!r} (--group)"
+        raise UsageError(what, "give a table that has it, or leave it out")
+    return [f"{n} has no column {recipe.group!r}: each of its examples counts as a group of its own" for n in lacking]
 
 
 @dataclass(eq=False)
@@ -71,20 +87,22 @@ class _Read:
 
 
 def _read(
-    recipe: MultiRecipe, asked: Mapping[str, TaskAsked], sets: tuple[str, ...], held: _Read, warnings: list[str]
-) -> Pool:
+    recipe: MultiRecipe, asked: Mapping[str, TaskAsked], sets: tuple[str, ...], held: _Read, warnings: list[str],
+    layers: Any,
+) -> Pool:  # fmt: skip
     """Inputs through the backbone, once; what cannot be read leaves all tasks."""
     lengths = None
     if held.domain.kind == "sentence":
         place = {str(n): i for i, n in enumerate(held.domain.names)}
         left, lengths = with_lengths(held.domain)
         held.without([(place[s.name], s.reason) for s in left.skipped if s.name in place])
-    backbone = backbones.load(recipe.backbone, held.domain, weights=recipe.weights)
+    backbone = backbones.load(recipe.backbone if layers is None else layers, held.domain, weights=recipe.weights)
     _branches(recipe, backbone)
     key: tuple[str, object] = ("features", backbone.revision)
-    if not backbone.pretrained:
+    stored = backbone.pretrained and backbone.given is None
+    if not stored:
         key = ("pixels", backbone.preprocess or backbone.tokens)
-    prepared = (features.features if backbone.pretrained else features.pixels)(held.domain, backbone)
+    prepared = (features.features if stored else features.pixels)(held.domain, backbone)
     values = prepared.values
     if prepared.failures:
         good = held.without(prepared.failures)

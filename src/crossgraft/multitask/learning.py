@@ -49,7 +49,8 @@ class Steps:
                 if not len(self.pool.examples("val", n)):
                     raise UsageError(f"task {n!r} has no label in the val part", "use --selection cv")
             return "target_val"
-        return "loo" if self.schedule == "frozen" and self._classes(self.pool.names) else "cv"
+        one_by_one = self.schedule == "frozen" and self._classes(self.pool.names) and not self.pool.grouped
+        return "loo" if one_by_one else "cv"
 
     def learn(self, names: Names, weights: Weights = ()) -> Joined:
         """The tasks of these names, together, on all their labelled training examples.
@@ -99,7 +100,11 @@ class Steps:
             model = self._on(key, np.setdiff1d(train, fold), f"/fold{i}", held)
             for n, found in model.judged(self.pool, fold, names).items():
                 losses[n][np.isin(at[n], fold)] = found.losses
-        return {n: HeldOut(own) for n, own in losses.items()}
+        return {n: HeldOut(self._independent(n, own, train)) for n, own in losses.items()}
+
+    def _independent(self, name: str, losses: np.ndarray, examples: Examples) -> np.ndarray:
+        """Losses of a task's labelled examples, or of groups of them where whole ones were held out."""
+        return np.asarray(self.pool.sides[name].independent(losses, self.pool.labelled(name, examples)))
 
 
 def _called(key: Key, every: Names) -> str:

@@ -18,8 +18,9 @@ Labels = np.ndarray  # (N,) object: a class, tags, or what is said; None where m
 
 
 def opened(
-    name: str, what: Any, wanted: Mapping[str, TaskAsked], *, input: str | None, split: str | None
-) -> tuple[Domain, dict[str, Labels]]:
+    name: str, what: Any, wanted: Mapping[str, TaskAsked], *, input: str | None, split: str | None,
+    group: str | None = None,
+) -> tuple[Domain, dict[str, Labels]]:  # fmt: skip
     """A data set, and the labels of its tasks."""
     several = len(wanted) > 1
     column = {task: own.label or (task if several else "") for task, own in wanted.items()}  # "": the usual one
@@ -31,7 +32,7 @@ def opened(
         domain = replace(what, name=name)
         held = {"": domain.labels, **domain.more}
     else:
-        domain = open_domain(what, name, input=input, label=label, split=split, task=task)
+        domain = open_domain(what, name, input=input, label=label, split=split, group=group, task=task)
         held = {"": domain.labels, **(dict(domain.more) or dict.fromkeys(named, domain.labels))}
     found: dict[str, Labels] = {}
     for task_name, c in column.items():

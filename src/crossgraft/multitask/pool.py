@@ -12,8 +12,9 @@ from jaxtyping import Int
 from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import SEQUENCES, Domain
+from crossgraft.domains.splits import groups_apart
 from crossgraft.features.frames import Frames
-from crossgraft.folds import folds
+from crossgraft.folds import folds, whole_groups
 from crossgraft.multitask.asked import MultiRecipe
 from crossgraft.several import Multi
 from crossgraft.side import Side
@@ -81,6 +82,11 @@ class Pool:
             found = self.sides[name].examples(self.labelled(name, found))
         return found
 
+    @property
+    def grouped(self) -> bool:
+        """Whether what is held out must be of whole groups."""
+        return groups_apart(self.domain, self.examples("train")) is not None
+
     def ordered(self, names: Sequence[str]) -> tuple[str, ...]:
         """Some tasks in their order."""
         return tuple(n for n in self.names if n in names)
@@ -99,6 +105,11 @@ class Pool:
     def features(self, backbone: Backbone, examples: Examples) -> Any:
         """One pass through the layers: features of some examples in order, of sentences a row a word, of utterances
         `Frames`."""
+        if backbone is self.backbone and backbone.given is not None:  # in no store, and asked for again and again
+            key = ("embedded", backbone.revision)
+            if key not in self.kept:
+                self.kept[key] = features.embed(backbone, self.inputs(backbone))
+            return self.kept[key][examples]
         if not backbone.portable:
             return features.embed(backbone, self.inputs(backbone)[examples])
         key = ("features", backbone.revision)
@@ -119,8 +130,9 @@ class Pool:
         return values[np.flatnonzero(side.labels[side.rows_of(examples)] >= 0)]
 
     def folds(self, seed: int, most: int) -> list[Examples]:
-        """What each of `most` folds of the labelled training examples holds out, the same for all tasks; classes are
-        spread over the folds, those of the first task that an example has a label of."""
+        """What each of `most` folds of the labelled training examples holds out, the same for all tasks: whole groups
+        where the test part is of others; else classes are spread over the folds, those of the first task that an
+        example has a label of."""
         train = self.examples("train")
         first, offset = np.full(len(self.domain), -1), 0
         for name in self.names:
@@ -132,6 +144,8 @@ class Pool:
             first[new] = offset + (0 if sequences else side.labels[new])
             offset += 1 if sequences else len(side.columns)
         train = train[first[train] >= 0]
+        if (groups := groups_apart(self.domain, train)) is not None:
+            return [train[held] for held in whole_groups(groups, seed, "folds", most)]
         return [train[held] for held in folds(first[train], seed, "folds", most)]
 
 

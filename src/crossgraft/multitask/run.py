@@ -41,7 +41,7 @@ class MultiRun(Run):
     def models(self) -> list[Model]:
         """The model of the tasks that are kept together, and those of tasks that are better alone."""
         folders = sorted((self.folder / ALONE).glob(f"*/{MODEL}"), key=lambda f: int(f.parent.name))
-        return [self.model, *(Model.load(f.parent) for f in folders)]
+        return [self.model, *(Model.load(f.parent, self._layers) for f in folders)]
 
     def predict(
         self, inputs: Any, *, name: str = "input", tent: bool = False, unknown: bool = False, **decoding: Any
@@ -86,7 +86,7 @@ class MultiRun(Run):
                 f"the run has no task {label!r}", nearest(label, list(known)) or f"it has {', '.join(known)}"
             )
         asked = {n: self._asked(n) for n in ([label] if label is not None else self._named(list(known)))}
-        domain, labels = opened("scored", what, asked, input=input, split=None)
+        domain, labels = opened("scored", what, asked, input=input, split=None, group=self.recipe.group)
         domain = of_kind(bare(domain), self.model.backbone.kind)
         if split is not None:
             at = domain.where(split)
@@ -146,14 +146,14 @@ def heads(model: Model, domain: Domain) -> dict[str, Head]:
     return made
 
 
-def open_run(folder: str | Path) -> Run:
-    """A finished run of one task or of several."""
+def open_run(folder: str | Path, *, backbone: Any = None) -> Run:
+    """A finished run of one task or of several; `backbone` are the layers of one that was made with some given."""
     recipe = Path(folder) / "recipe.toml"
     try:
         several = "[data]" in recipe.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         several = False
-    return (MultiRun if several else Run).open(folder)
+    return (MultiRun if several else Run).open(folder, backbone=backbone)
 
 
 def _for_one(**asked: bool) -> None:

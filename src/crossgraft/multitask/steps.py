@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossgraft import backbones
 from crossgraft.asked import name_of
 from crossgraft.errors import UsageError
 from crossgraft.multitask.affinity import Affinity, affinities, grouping
@@ -90,7 +91,8 @@ def multi(
                  labels of. The column @data is the name of the data set
     recipe       a TOML file with options; those given here take precedence
     out, resume  the run's folder, and whether to continue what it holds
-    options      the fields of `MultiRecipe`: main, weighting, heads, affinity, backbone, schedule, shots, seed, ...
+    options      the fields of `MultiRecipe`: main, weighting, heads, affinity, backbone (also a torch.nn.Module),
+                 group, schedule, shots, seed, ...
 
     Raises CrossgraftError where the data, and UsageError where the options are wrong, before anything is trained.
 
@@ -98,6 +100,7 @@ def multi(
     >>> run.result["tasks"]["digit"]["test"]["accuracy"]  # doctest: +SKIP
     """
     began = time.perf_counter()
+    options, layers = backbones.named(options)
     named: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     if data is not None:
         named["data"] = {str(name): name_of(what) for name, what in data.items()}
@@ -110,14 +113,14 @@ def multi(
     asked = MultiRecipe.read(Path(recipe), **named) if recipe is not None else MultiRecipe.of(**named)
     asked.refuse()
     folder = Path(out) if out is not None else free_folder("several")
-    run = MultiRun.create(folder, asked, resume=resume)
+    run = MultiRun.create(folder, asked, resume=resume, backbone=layers)
     if resume and (folder / RESULT).exists():
-        return MultiRun.open(folder)
+        return MultiRun.open(folder, backbone=layers)
     seconds: dict[str, float] = {}
     timed = clock(seconds)
     say(f"run {folder}: reading the data sets")
     with timed("prepare"), run.reading(resume):
-        pool = given(asked, dict(asked.data) if data is None else {str(n): what for n, what in data.items()})
+        pool = given(asked, dict(asked.data) if data is None else {str(n): d for n, d in data.items()}, layers)
     steps = Steps(pool, folder / "checkpoints", run.log)
     outcome = all_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())

@@ -73,11 +73,10 @@ def _task(name: str, own: dict[str, Any], predictions: list[dict[str, Any]], at:
     kept = {"joint": "together"}.get(str(part(own, "kept").get("model")), "alone")
     table, drawn = [], []
     for title, s in scored:
-        cells = []
-        for m in measures:
-            found = interval(s.get(m.key))
-            cells.append((m.text(found.value), words.bounds(m, found)) if found else ("–", ""))
-        table.append({"title": title, "kept": title == kept, "cells": cells, "n": s.get("n")})
+        table.append({"title": title, "kept": title == kept, "cells": _cells(measures, s), "n": s.get("n")})
+        if title == kept and (over := part(s, "over_groups")):
+            title = f"over {over.get('n')} groups"
+            table.append({"title": title, "kept": False, "cells": _cells(measures, over), "n": s.get("n")})
     for m in measures[:2]:
         held: list[tuple[str, Interval, bool]] = [
             (title, found, title == kept) for title, s in scored if (found := interval(s.get(m.key)))
@@ -96,6 +95,11 @@ def _task(name: str, own: dict[str, Any], predictions: list[dict[str, Any]], at:
         "wrong": [(str(p.get("name")), _said(p.get("label")), _said(p.get("predicted"))) for p in wrong[:MISTAKES]],
         "n_wrong": len(wrong),
     }
+
+
+def _cells(measures: list[words.Measure], scored: dict[str, Any]) -> list[tuple[str, str]]:
+    found = [(m, interval(scored.get(m.key))) for m in measures]
+    return [("–", "") if s is None else (m.text(s.value), words.bounds(m, s)) for m, s in found]
 
 
 def _said(label: Any) -> str:
