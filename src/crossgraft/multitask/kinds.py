@@ -72,22 +72,23 @@ def alike(
 ) -> tuple[frozenset[str], ...]:
     """Sets of tasks whose classes of one name are one class.
 
-    auto: tasks of different data sets whose classes are the same, or tags of which half are. Columns of one data set,
-    such as yes and no of two questions, mean different things.
+    auto: tasks of different data sets of which more than half of the classes are the same, or two tags of any in the
+    set. Columns of one data set, such as yes and no of two questions, mean different things.
     """
     if recipe.heads == "own" or recipe.share != "all":
         return ()
-    found: list[set[str]] = []
+    found: list[list[str]] = []
     for name, task in tasks.items():
         for own in found:
-            other = next(iter(own))
-            first, second = set(tasks[other].classes), set(task.classes)
+            first, second = set(tasks[own[0]].classes), set(task.classes)
+            if type(task) is Tag:
+                first = first.union(*(tasks[o].classes for o in own))
             apart = all(not set(asked[name].data) & set(asked[o].data) for o in own)
             near = len(first & second) > len(first | second) / 2 if type(task) is not Tag else len(first & second) > 1
             fits = (first & second) if recipe.heads == "shared" else (apart and near)
-            if type(tasks[other]) is type(task) and not isinstance(task, Transcribe) and fits:
-                own.add(name)
+            if type(tasks[own[0]]) is type(task) and not isinstance(task, Transcribe) and fits:
+                own.append(name)
                 break
         else:
-            found.append({name})
+            found.append([name])
     return tuple(frozenset(own) for own in found if len(own) > 1)
