@@ -183,7 +183,8 @@ def test_errors_name_the_thing_and_the_remedy(tmp_path: Path) -> None:
         fit()
     with pytest.raises(CrossgraftError, match="nowhere"):
         fit(tmp_path / "nowhere", out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()  # so that the same call can be made again
+    with pytest.raises(CrossgraftError, match="nowhere"):  # and no folder that bars the same call
+        fit(tmp_path / "nowhere", out=tmp_path / "run")
     with pytest.raises(UsageError, match="needs a source"):
         fit("sklearn-digits", method="joint", backbone="cnn", out=tmp_path / "run2")
 

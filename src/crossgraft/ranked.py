@@ -140,7 +140,7 @@ def mixed_without(losses: Float[np.ndarray, "L R n"]) -> Float[np.ndarray, " n"]
     -log sum_k w_k Q_k(i), w_k proportional to exp(-POWER sum_{j != i} loss_k(j)): pseudo-Bayesian model averaging (Yao
     et al., Bayesian Analysis 2018), steadier than one chosen head, and not optimistic, as no example weighs its own.
     >>> mixed_without(np.array([[[0.0, 9.0]], [[9.0, 0.0]]])).round(1).tolist()  # each is charged by the other's head
-    [3.3, 3.3]
+    [2.8, 2.8]
     """
     flat = losses.reshape(-1, losses.shape[2]).astype(np.float64)
     weights = log_softmax(-POWER * (flat.sum(axis=1, keepdims=True) - flat).T)

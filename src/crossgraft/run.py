@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -46,9 +45,12 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False, backbone: Any = None) -> Self:
-        """A folder for a new run; one that holds a run already is only taken up again with `resume`."""
+        """A folder for a new run; one that holds a run already is only taken up again with `resume`.
+
+        A recipe by itself, of a call that failed before anything was trained, bars nobody.
+        """
         held = folder / RECIPE
-        if held.exists():
+        if held.exists() and (resume or len(list(folder.iterdir())) > 1):
             if not resume:
                 raise UsageError(f"{folder} holds a run already", "choose another --out, or continue it with --resume")
             before = cls.schema.read(held)
@@ -66,18 +68,6 @@ class Run:
         run._tracker = Tracker(recipe, folder) if recipe.tracker else None
         run.write_text(RECIPE, recipe.toml())
         return run
-
-    @contextmanager
-    def reading(self, resume: bool) -> Iterator[None]:
-        """While data are read nothing is trained: what is wrong with them leaves no run behind to bar its --out."""
-        try:
-            yield
-        except CrossgraftError:
-            if not resume:
-                (self.folder / RECIPE).unlink(missing_ok=True)
-                with suppress(OSError):  # it holds more, a tracker's files or somebody's own
-                    self.folder.rmdir()
-            raise
 
     @classmethod
     def open(cls, folder: str | Path, *, backbone: Any = None) -> Self:

@@ -236,7 +236,7 @@ def fit(
     seconds: dict[str, float] = {}
     timed = clock(seconds)
     say(f"run {folder}: reading the domains")
-    with timed("prepare"), run.reading(resume):
+    with timed("prepare"):
         job = prepare(asked, what, sources, layers)
     steps = Steps(job, folder / "checkpoints", run.log)
     outcome = four_steps(steps, timed)

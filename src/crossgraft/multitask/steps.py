@@ -119,7 +119,7 @@ def multi(
     seconds: dict[str, float] = {}
     timed = clock(seconds)
     say(f"run {folder}: reading the data sets")
-    with timed("prepare"), run.reading(resume):
+    with timed("prepare"):
         pool = given(asked, dict(asked.data) if data is None else {str(n): d for n, d in data.items()}, layers)
     steps = Steps(pool, folder / "checkpoints", run.log)
     outcome = all_steps(steps, timed)
