@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,15 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's feature store; one for each worker keeps compiled backbones warm."""
-    monkeypatch.setenv("CROSSGRAFT_CACHE", str(tmp_path_factory.getbasetemp() / "crossgraft-cache"))
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's feature store; one for each worker keeps compiled backbones warm.
+
+    Of the session, for fixtures of a module come before those of a test.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSGRAFT_CACHE", str(tmp_path_factory.getbasetemp() / "crossgraft-cache"))
+        yield
 
 
 @pytest.fixture
