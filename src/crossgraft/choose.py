@@ -124,7 +124,7 @@ def nested(*paths: Path) -> Losses:
     out = np.empty(n)
     for row in range(n):
         others, alone = np.delete(losses, row, axis=2), np.delete(every, row)
-        rule, lam = ("min", lams.max()) if every[row] else ("even", None)
+        rule, lam = ("min", lams.max()) if every[row] else ("posterior", None)
         i, j = pick(others, uniform, lams, ridges, rule, lam, None, alone) if n > 1 else (0, 0)
         out[row] = losses[i, j, row]
     return out

@@ -129,7 +129,7 @@ def _settled(paths: Sequence[Path]) -> tuple[int, int]:
     before = (-1, -1)
     for _ in range(SETTLED):
         losses, uniform, alone = gathered(paths)
-        at = pick(losses, uniform, paths[0].lams, paths[0].ridges, "even", None, None, alone)
+        at = pick(losses, uniform, paths[0].lams, paths[0].ridges, "posterior", None, None, alone)
         if at == before:
             break
         before = at

@@ -38,7 +38,7 @@ def solve_joint(
     ridge: float | None = None,
     prior: Head | None = None,
     judged: bool = True,
-    rule: str = "even",
+    rule: str = "posterior",
     ridges: Sequence[float] | None = None,
 ) -> Joint:
     """Minimise CE_target + lam CE_source + ridge/2 |W - W0|^2 at the lambda and ridge of the best path.
@@ -46,7 +46,7 @@ def solve_joint(
     lam, ridge  hold one of them; None takes it from the path
     prior       W0, by default zero
     judged      whether leave-one-out is wanted where both are held
-    rule        `Path.choose`: even, one_se or min
+    rule        `Path.choose`: posterior, one_se or min
     ridges      the grid, by default the path's own
 
     Features have mean squared norm 1 (`scaling`). The path reads at most 2,000 source rows drawn by `seed`: their mean

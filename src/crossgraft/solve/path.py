@@ -89,16 +89,16 @@ class Path:
         return np.asarray(self.losses.mean(axis=2))
 
     def choose(self, rule: str = "one_se", lam: float | None = None, ridge: float | None = None) -> Point:
-        """The point of least mean (`min`), the simplest that evidence does not tell from it (`one_se`), or `even`.
+        """The point that labels favour on the mean (`posterior`), of least mean (`min`), or the simplest (`one_se`).
 
-        The mean counts one example of an unknown label beside those that were left out (`pick.smoothed`). Lambda is
-        that of the least mean, or (`even`) the nearest to 1 that is as good (`pick.nearest_to_one`); the ridge is then
-        the strongest that is as good. Simpler means that ridge alone: few labels leave every lambda within a standard
-        error of every other, so that taking the smallest would give up a source that helps; whether to transfer at all
-        is decided by comparing the models. As good means that the mean of the paired differences from the best is
-        within one standard error of those differences, which is narrower than that of either mean. Rows that are alone
-        in their class judge neither: where there are no others, lambda is 1 and the ridge of least mean. `lam`, `ridge`
-        hold one of them. The chosen point's losses are exact: it is refitted, and chosen again, until it stays.
+        All count one example of an unknown label beside those that were left out (`pick.smoothed`). `posterior` takes
+        the mean of log lambda and of log ridge over all points with a lambda above 0, weighed by their losses
+        (`pick.centre`); rows that are alone in their class weigh none. `one_se` takes, at the lambda of the least mean,
+        the strongest ridge whose paired differences from the best are on the mean within one standard error of it.
+        Simpler means that ridge alone: few labels leave every lambda within a standard error of every other, so that
+        taking the smallest would give up a source that helps; whether to transfer at all is decided by comparing the
+        models. `lam`, `ridge` hold one of them. The chosen point's losses are exact: it is refitted, and chosen again,
+        until it stays.
         """
         if rule not in RULES:
             raise UsageError(f"{rule!r} is no rule of choice", f"use {', '.join(RULES[:-1])} or {RULES[-1]}")
