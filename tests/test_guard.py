@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from crossgraft.choose import HeldOut, fair, keep, nested
+from crossgraft.choose import HeldOut, fair, keep, leave_one_out
 from crossgraft.measure.compare import guard
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
@@ -24,33 +24,36 @@ def blobs(n: int, seed: int, classes: int = 2, shuffled: bool = False) -> Part:
     return Part(x, draw.permutation(y) if shuffled else y, np.arange(classes))
 
 
-def test_each_loss_is_at_the_point_that_the_other_rows_choose() -> None:
+def test_losses_are_at_the_mean_of_the_path() -> None:
     found = path(blobs(12, 0), blobs(80, 1), 2)
-    losses = nested(found)
-    for row in (0, 5, 11):
-        rest = np.delete(np.arange(12), row)
-        others = found.losses[:, :, rest]
-        total = (others.sum(2) + found.uniform)[1:]
-        w = np.exp(-POWER * (total - total.min()))
-        w /= w.sum()
-        lam, ridge = np.log(found.lams[1:]), np.log(found.ridges)
-        i, j = np.abs(lam - w.sum(1) @ lam).argmin() + 1, np.abs(ridge - w.sum(0) @ ridge).argmin()
-        assert losses[row] == found.losses[i, j, row]
+    point = found.choose("posterior")
+    total = (found.losses.sum(2) + found.uniform)[1:]
+    w = np.exp(-POWER * (total - total.min()))
+    w /= w.sum()
+    lam, ridge = np.log(found.lams[1:]), np.log(found.ridges)
+    i, j = np.abs(lam - w.sum(1) @ lam).argmin() + 1, np.abs(ridge - w.sum(0) @ ridge).argmin()
+    assert (point.lam, point.ridge) == (found.lams[i], found.ridges[j])
+    np.testing.assert_array_equal(leave_one_out(found), found.losses[i, j])
+    assert found.exact[i, j].all()
 
 
-def test_neither_nested_losses_nor_those_of_the_middle_flatter_a_source_that_tells_nothing() -> None:
-    """The loss at the point of least mean is optimistic."""
-    least, middle, honest, true = [], [], [], []
+def test_the_mean_of_the_path_does_not_flatter_a_source_that_tells_nothing() -> None:
+    """The loss at the point of least mean does."""
+    least, middle, true = [], [], []
     for seed in range(12):
         found = path(blobs(10, seed, shuffled=True), blobs(60, 100 + seed, shuffled=True), 2)
-        test, point = blobs(2000, 1000 + seed), found.choose("min")
-        z = test.x @ point.head.weight + point.head.bias
-        true.append(np.logaddexp(0, z[np.arange(2000), 1 - test.y] - z[np.arange(2000), test.y]).mean())
-        least.append(point.losses.mean())
-        middle.append(found.choose("posterior").losses.mean())
-        honest.append(nested(found).mean())
-    assert np.mean(least) < np.mean(true) < np.mean(middle)
-    assert np.mean(least) < np.mean(honest)
+        test = blobs(2000, 1000 + seed)
+        least.append(found.choose("min").losses.mean())
+        found.choose("posterior")
+        middle.append(leave_one_out(found).mean())
+        true.append([])
+        for rule in ("min", "posterior"):
+            head = found.choose(rule).head
+            z = test.x @ head.weight + head.bias
+            true[-1].append(np.logaddexp(0, z[np.arange(2000), 1 - test.y] - z[np.arange(2000), test.y]).mean())
+    of_least, of_middle = np.mean(true, axis=0)
+    assert np.mean(least) < of_least
+    assert abs(np.mean(middle) - of_middle) < of_least - np.mean(least)
 
 
 def one_label_a_class() -> Path:
@@ -73,7 +76,7 @@ def test_one_label_a_class_takes_the_middle_of_the_path() -> None:
 
 def test_the_only_label_of_a_class_is_judged_where_the_source_speaks() -> None:
     found = one_label_a_class()
-    losses = nested(found)
+    losses = leave_one_out(found)
     last = int(found.lams.argmax())
     for row in range(4):
         mean = smoothed(np.delete(found.losses[last], row, axis=1), found.uniform[last])
