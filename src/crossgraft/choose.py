@@ -50,8 +50,9 @@ class HeldOut:
 
 
 def outputs(model: Fitted, side: Side, rows: Rows) -> tuple[Any, Losses]:
-    """Log-probabilities of rows over the side's columns, and their energies; of sequences no energies, (0,)."""
-    if side.lengths is not None or side.truth is not None:
+    """Log-probabilities of rows over the side's columns, and their energies; of sequences and sets
+    no energies, (0,)."""
+    if not side.plain:
         return model.log_probabilities(side, rows), np.zeros(0)
     z = model.logits(model.features(side, rows), side.columns)
     return log_softmax(z), energy(z)
@@ -95,7 +96,7 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
     log_p, losses, seen, energies = np.zeros((n, k)), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n)
-    plain = job.target.lengths is None and job.target.truth is None
+    plain = job.target.plain
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
         own, found = outputs(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
@@ -164,7 +165,7 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
 
 def too_few(job: Job) -> int | None:
     """Labels in the smallest class where they are too few to hold any out, else None."""
-    if job.target.lengths is not None or job.target.truth is not None:  # few hold every type or symbol
+    if not job.target.plain:  # few hold every type or symbol, or do without a class
         n = len(job.target.examples(job.rows))
         return n if n < FEW and job.selection != "target_val" else None
     smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())

@@ -19,6 +19,8 @@ from crossgraft.measure.divergence import gap
 from crossgraft.measure.priors import adapted, label_shift
 from crossgraft.measure.scores import mean_interval
 from crossgraft.measure.worth import labels_saved, learning_curve
+from crossgraft.multilabel import MultiLabel
+from crossgraft.multilabelled import of_sets
 from crossgraft.prepare import Job
 from crossgraft.seeds import rng
 from crossgraft.side import Side
@@ -56,6 +58,8 @@ def proof(
     test = job.target.rows("test")
     if isinstance(job.task, Tag):
         return of_tags(job, kept, log_p)
+    if isinstance(job.task, MultiLabel):
+        return {"gap": _gap(job, models)} | of_sets(job, kept, log_p)
     if isinstance(job.task, Transcribe):
         return {"gap": _gap(job, models)} | of_transcripts(job, kept, log_p)
     labels = job.target.labels[test]
@@ -168,7 +172,7 @@ def _shifted(
 def with_outputs(job: Job, model: Fitted, held: HeldOut | None) -> HeldOut | None:
     """The held-out evidence of a model with its outputs: where leave-one-out gave losses alone, from folds at the
     lambda and ridge that the convex head has."""
-    told = held is not None and held.log_probabilities is not None
+    told = (held is not None and held.log_probabilities is not None) or job.target.sets is not None
     if told or model.point is None or model.schedule != "frozen":
         return held
     source = job.source if model.lam else None
