@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.measure.unknown import energy
+from crossgraft.multilabel import Bernoullis
 from crossgraft.prepare import Job
 from crossgraft.progress import say
 from crossgraft.side import Side
@@ -39,13 +40,13 @@ class HeldOut:
     """What a model says of examples that it has not learned from.
 
     losses             -log p(y_i|x_i), nats, one an example (of sentences `Side.by_example`)
-    log_probabilities  of every class, a row each, (n, k); None where leave-one-out gives the losses alone, and for
-                       sequences
+    log_probabilities  of every class, a row each, (n, k), of sets `Bernoullis`; None where leave-one-out gives the
+                       losses alone, and for sequences
     energies           how little of any class each example shows, nats (`measure.unknown`); None for sequences
     """
 
     losses: Losses
-    log_probabilities: Float[np.ndarray, "n k"] | None = None
+    log_probabilities: Float[np.ndarray, "n k"] | Bernoullis | None = None
     energies: Float[np.ndarray, " n"] | None = None
 
 
@@ -62,7 +63,9 @@ def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
     log_p, energies = outputs(model, side, rows)
     losses = side.losses(log_p, rows)
-    return HeldOut(losses, log_p, energies) if len(energies) else HeldOut(losses)
+    if not len(energies):
+        return HeldOut(losses, log_p if isinstance(log_p, Bernoullis) else None)
+    return HeldOut(losses, log_p, energies)
 
 
 def judged_on(job: Job) -> Rows:
@@ -103,12 +106,16 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
         losses[held], seen[held] = job.target.row_losses(own, job.rows[held]), True
         if plain:
             log_p[held], energies[held] = own, found
+        elif isinstance(own, Bernoullis):
+            log_p[held] = own.z
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
             if job.target.by_example(losses, job.rows)[judged].mean() > rival[judged].mean():
                 return None
     each = job.target.by_example(losses, job.rows)
-    return HeldOut(each, log_p, energies) if plain else HeldOut(each)
+    if not plain:
+        return HeldOut(each, None if job.target.sets is None else Bernoullis(log_p))
+    return HeldOut(each, log_p, energies)
 
 
 def nested(*paths: Path) -> Losses:

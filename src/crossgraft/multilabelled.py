@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.choose import HeldOut, judged_on
 from crossgraft.domains.texts import joined
+from crossgraft.measure.calibration import brier, ece, temperature
 from crossgraft.measure.compare import paired
 from crossgraft.measure.entities import difference
 from crossgraft.measure.multilabel import counts_of, macro_f1, micro_f1
@@ -17,6 +19,7 @@ from crossgraft.multilabel import Bernoullis, MultiLabel
 from crossgraft.prepare import Job
 from crossgraft.run import PREDICTIONS, Run
 from crossgraft.side import Side
+from crossgraft.tasks import log_softmax
 
 SETS = "sets.json"
 SHOWN = 12  # examples that the report shows
@@ -52,8 +55,11 @@ def _of_flat(score: Callable[[np.ndarray], np.ndarray], k: int, flat: Float[np.n
     return score(flat.reshape(*flat.shape[:-1], k, 3))
 
 
-def of_sets(job: Job, kept: str, said: Mapping[str, Bernoullis]) -> dict[str, Any]:
-    """The paired tests alone: what else there is, but for the gap, takes one class an example."""
+def of_sets(job: Job, held: HeldOut | None, kept: str, said: Mapping[str, Bernoullis]) -> dict[str, Any]:
+    """The paired tests and what a temperature would change; labels saved take one class an example.
+
+    held  of the kept model
+    """
     side, test = job.target, job.target.rows("test")
     table: list[dict[str, Any]] = []
     if len(test) > 1:
@@ -70,5 +76,38 @@ def of_sets(job: Job, kept: str, said: Mapping[str, Bernoullis]) -> dict[str, An
                 d = paired(losses[kept], losses[name])
                 entropy = {"value": d.value, "low": d.low, "high": d.high, "p_value": d.p}
                 table.append({"model": name, **f1s, "cross_entropy": entropy})
-    why = {"why": "it is not measured for sets of classes yet: an example has no one class"}
-    return {"paired": table, "calibration": why, "labels_saved": None}
+    heat = _calibration(side, judged_on(job), held, said[kept], test) if len(test) else None
+    return {"paired": table, "calibration": heat, "labels_saved": None}
+
+
+def _calibration(
+    side: Side, rows: Int[np.ndarray, " m"], held: HeldOut | None, said: Bernoullis, test: Int[np.ndarray, " n"]
+) -> dict[str, Any]:
+    """What a temperature by held-out labels of the target would do to the test scores; it moves no probability across a
+    half, so no decision. Each class of each example counts as a decision of two classes; nats are an example."""
+    z = None if held is None else held.log_probabilities
+    if not isinstance(z, Bernoullis) or len(z) != len(rows) or not len(rows):
+        return {"why": "no held-out label of the target to calibrate with; the source's are not taken for them"}
+    found = temperature(*_decisions(z, side.targets(rows)))
+
+    def measured(own: Bernoullis) -> dict[str, float]:
+        pairs, y = _decisions(own, side.targets(test))
+        log_p, k = log_softmax(pairs), own.z.shape[1]
+        entropy = float(-log_p[np.arange(len(y)), y].mean())
+        return {"cross_entropy": k * entropy, "ece": ece(log_p, y), "brier": brier(log_p, y)}
+
+    return {
+        "temperature": found,
+        "n": len(rows),
+        "fitted_on": "held-out labels of the target",
+        "before": measured(said),
+        "after": measured(Bernoullis(said.z / found)),
+    }
+
+
+def _decisions(
+    said: Bernoullis, sets: Int[np.ndarray, "N K"]
+) -> tuple[Float[np.ndarray, "D 2"], Int[np.ndarray, " D"]]:
+    """Every class of every example as a choice of two: logits of no and yes, and which it is."""
+    z = said.z.ravel()
+    return np.stack([np.zeros_like(z), z], axis=1), sets.ravel().astype(np.int64)

@@ -59,7 +59,7 @@ def proof(
     if isinstance(job.task, Tag):
         return of_tags(job, kept, log_p)
     if isinstance(job.task, MultiLabel):
-        return {"gap": _gap(job, models)} | of_sets(job, kept, log_p)
+        return {"gap": _gap(job, models)} | of_sets(job, held, kept, log_p)
     if isinstance(job.task, Transcribe):
         return {"gap": _gap(job, models)} | of_transcripts(job, kept, log_p)
     labels = job.target.labels[test]
@@ -123,7 +123,7 @@ def _calibration(
     z = None if held is None else held.log_probabilities
     if log_p is None:
         return None
-    if z is None or len(z) != len(rows) or not len(rows):
+    if not isinstance(z, np.ndarray) or len(z) != len(rows) or not len(rows):
         return {"why": "no held-out label of the target to calibrate with; the source's are not taken for them"}
     y, at = side.labels[rows], np.arange(len(labels))
 
@@ -172,7 +172,7 @@ def _shifted(
 def with_outputs(job: Job, model: Fitted, held: HeldOut | None) -> HeldOut | None:
     """The held-out evidence of a model with its outputs: where leave-one-out gave losses alone, from folds at the
     lambda and ridge that the convex head has."""
-    told = (held is not None and held.log_probabilities is not None) or job.target.sets is not None
+    told = held is not None and held.log_probabilities is not None
     if told or model.point is None or model.schedule != "frozen":
         return held
     source = job.source if model.lam else None

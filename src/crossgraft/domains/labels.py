@@ -116,6 +116,8 @@ def labels(
         raise CrossgraftError(f"{n} inputs but {len(values)} labels", "give one label an example")
     blanks: dict[str, None] = {}
     for i, value in enumerate(values):
+        if class_names is not None and isinstance(value, (list, tuple, np.ndarray)):
+            value = [class_names[int(k)] for k in value if 0 <= k < len(class_names)]
         if class_names is not None and isinstance(value, (int, float, np.number)):
             value = class_names[int(value)] if 0 <= value < len(class_names) else None  # not where NaN
         out[i] = label(value)
