@@ -63,9 +63,8 @@ def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
     log_p, energies = outputs(model, side, rows)
     losses = side.losses(log_p, rows)
-    if not len(energies):
-        return HeldOut(losses, log_p if isinstance(log_p, Bernoullis) else None)
-    return HeldOut(losses, log_p, energies)
+    told = log_p if len(energies) or isinstance(log_p, Bernoullis) else None
+    return HeldOut(losses, told, energies if len(energies) else None)
 
 
 def judged_on(job: Job) -> Rows:
@@ -106,16 +105,14 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
         losses[held], seen[held] = job.target.row_losses(own, job.rows[held]), True
         if plain:
             log_p[held], energies[held] = own, found
-        elif isinstance(own, Bernoullis):
-            log_p[held] = own.z
+        log_p[held] = own.z if isinstance(own, Bernoullis) else log_p[held]
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
             if job.target.by_example(losses, job.rows)[judged].mean() > rival[judged].mean():
                 return None
     each = job.target.by_example(losses, job.rows)
-    if not plain:
-        return HeldOut(each, None if job.target.sets is None else Bernoullis(log_p))
-    return HeldOut(each, log_p, energies)
+    told = log_p if plain else None if job.target.sets is None else Bernoullis(log_p)
+    return HeldOut(each, told, energies if plain else None)
 
 
 def nested(*paths: Path) -> Losses:
