@@ -13,6 +13,7 @@ from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.errors import CrossgraftError
 from crossgraft.model import Model
+from crossgraft.multilabel import Bernoullis, MultiLabel
 from crossgraft.multitask.run import MultiRun
 from crossgraft.run import Run
 from crossgraft.seeds import rng
@@ -28,12 +29,16 @@ Outputs = dict[str, np.ndarray]  # probabilities (B, K) by output
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One output: its classes, and weights (D, K) and bias (K,) on the features of one of the trunks."""
+    """One output: its classes, and weights (D, K) and bias (K,) on the features of one of the trunks.
+
+    sets  whether each class has a probability of its own: sigmoid in place of softmax
+    """
 
     classes: tuple[str, ...]
     trunk: int
     weight: Float[np.ndarray, "D K"]
     bias: Float[np.ndarray, " K"]
+    sets: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +64,8 @@ class Parts:
         heads: dict[str, Head] = {}
         for i, model in enumerate(models):
             if not isinstance(model.task, Multi):
-                heads[OUTPUT] = Head(model.task.classes, i, model.weight, model.bias)
+                sets = isinstance(model.task, MultiLabel)
+                heads[OUTPUT] = Head(model.task.classes, i, model.weight, model.bias, sets)
                 continue
             for name, part in model.task.parts:
                 columns = model.task.columns_of(name)
@@ -83,7 +89,7 @@ class Parts:
         return {name: found[name] for name in self.heads} if self.several else {OUTPUT: found}
 
     def module(self) -> nn.Module:
-        """Inputs to probabilities in float32: normalisation, layers, heads, softmax. Each trunk is passed once."""
+        """Inputs to probabilities in float32: normalisation, layers, heads, softmax or sigmoid; each trunk once."""
         import torch
         from torch import Tensor, nn
 
@@ -107,7 +113,8 @@ class Parts:
 
             def forward(self, x: Tensor) -> Any:
                 found = [trunk(x) for trunk in self.layers]
-                said = [own(found[head.trunk]).softmax(1) for own, head in zip(self.heads, heads, strict=True)]
+                z = [own(found[head.trunk]) for own, head in zip(self.heads, heads, strict=True)]
+                said = [own.sigmoid() if head.sets else own.softmax(1) for own, head in zip(z, heads, strict=True)]
                 return dict(zip(names, said, strict=True)) if several else said[0]
 
         return Assembled().eval()
@@ -115,8 +122,10 @@ class Parts:
     def said(self, inputs: np.ndarray) -> Outputs:
         """What the run says of inputs as its backbone takes them."""
         found = [features.embed(b, inputs).astype(np.float64) for b in self.trunks]
+        z = {name: found[h.trunk] @ h.weight + h.bias for name, h in self.heads.items()}
         return {
-            name: np.asarray(np.exp(log_softmax(found[h.trunk] @ h.weight + h.bias))) for name, h in self.heads.items()
+            name: Bernoullis(z[name]).probabilities if h.sets else np.exp(log_softmax(z[name]))
+            for name, h in self.heads.items()
         }
 
     def inputs(self, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.measure.unknown import energy
+from crossgraft.multilabel import Bernoullis
 from crossgraft.prepare import Job
 from crossgraft.progress import say
 from crossgraft.side import Side
@@ -39,19 +40,20 @@ class HeldOut:
     """What a model says of examples that it has not learned from.
 
     losses             -log p(y_i|x_i), nats, one an example (of sentences `Side.by_example`)
-    log_probabilities  of every class, a row each, (n, k); None where leave-one-out gives the losses alone, and for
-                       sequences
+    log_probabilities  of every class, a row each, (n, k), of sets `Bernoullis`; None where leave-one-out gives the
+                       losses alone, and for sequences
     energies           how little of any class each example shows, nats (`measure.unknown`); None for sequences
     """
 
     losses: Losses
-    log_probabilities: Float[np.ndarray, "n k"] | None = None
+    log_probabilities: Float[np.ndarray, "n k"] | Bernoullis | None = None
     energies: Float[np.ndarray, " n"] | None = None
 
 
 def outputs(model: Fitted, side: Side, rows: Rows) -> tuple[Any, Losses]:
-    """Log-probabilities of rows over the side's columns, and their energies; of sequences no energies, (0,)."""
-    if side.lengths is not None or side.truth is not None:
+    """Log-probabilities of rows over the side's columns, and their energies; of sequences and sets
+    no energies, (0,)."""
+    if not side.plain:
         return model.log_probabilities(side, rows), np.zeros(0)
     z = model.logits(model.features(side, rows), side.columns)
     return log_softmax(z), energy(z)
@@ -61,7 +63,8 @@ def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
     log_p, energies = outputs(model, side, rows)
     losses = side.losses(log_p, rows)
-    return HeldOut(losses, log_p, energies) if len(energies) else HeldOut(losses)
+    told = log_p if len(energies) or isinstance(log_p, Bernoullis) else None
+    return HeldOut(losses, told, energies if len(energies) else None)
 
 
 def judged_on(job: Job) -> Rows:
@@ -95,19 +98,21 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
     log_p, losses, seen, energies = np.zeros((n, k)), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n)
-    plain = job.target.lengths is None and job.target.truth is None
+    plain = job.target.plain
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
         own, found = outputs(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
         losses[held], seen[held] = job.target.row_losses(own, job.rows[held]), True
         if plain:
             log_p[held], energies[held] = own, found
+        log_p[held] = own.z if isinstance(own, Bernoullis) else log_p[held]
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
             if job.target.by_example(losses, job.rows)[judged].mean() > rival[judged].mean():
                 return None
     each = job.target.by_example(losses, job.rows)
-    return HeldOut(each, log_p, energies) if plain else HeldOut(each)
+    told = log_p if plain else None if job.target.sets is None else Bernoullis(log_p)
+    return HeldOut(each, told, energies if plain else None)
 
 
 def leave_one_out(*paths: Path) -> Losses:
@@ -164,7 +169,7 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
 
 def too_few(job: Job) -> int | None:
     """Labels in the smallest class where they are too few to hold any out, else None."""
-    if job.target.lengths is not None or job.target.truth is not None:  # few hold every type or symbol
+    if not job.target.plain:  # few hold every type or symbol, or do without a class
         n = len(job.target.examples(job.rows))
         return n if n < FEW and job.selection != "target_val" else None
     smallest = int(np.bincount(job.target.labels[job.rows], minlength=len(job.target.columns)).min())
