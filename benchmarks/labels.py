@@ -2,7 +2,7 @@
 
     CROSSGRAFT_DATA=... python benchmarks/labels.py [--seeds 5] [--first 10]
 
-Digits: 2,000 of MNIST to 2,000 of USPS, each labelled with its properties (even, prime, above four, with a loop); the
+Digits: 1,000 of MNIST to 1,000 of USPS, each labelled with its properties (even, prime, above four, with a loop); the
 small network, trained on the source. Reviews: books and dvd to electronics and kitchen, 500 of each kind, labelled with
 the product and whether they are good, so that only "good" is a class of both; frozen MiniLM. `shots` labels a class,
 and of no class, are known, the same for everybody; scores are of all others. OneVsRest sees the labelled examples'
@@ -24,7 +24,7 @@ from crossgraft.seeds import rng
 PROPERTIES = {"even": "02468", "prime": "2357", "high": "56789", "loop": "0689"}
 CASES = ("digits", "reviews")
 SCORES = ("micro_f1", "macro_f1", "mean_average_precision", "subset_accuracy", "cross_entropy")
-EXAMPLES = {"digits": 2000, "reviews": 500}
+EXAMPLES = {"digits": 1000, "reviews": 500}
 Labelled = tuple[Any, list[list[str]]]
 
 
@@ -176,18 +176,16 @@ def main() -> None:
         for seed in args.seeds
     ]
     rows = cells.run("labels", todo, args.jobs, one)
-    out = []
     for case in args.cases.split(","):
+        out = []
         for shots in map(int, args.shots.split(",")):
             here = [r for r in rows if r["case"] == case and r["shots"] == shots]
             known = np.mean([r["known"] for r in here])
             for score in SCORES:
-                scale = 0.01 if score == "cross_entropy" else 1.0  # nats, not per cent
-                own = [
-                    [scale * r["scores"][key][score] for r in here if r["scores"].get(key)] for key in COLUMNS.values()
-                ]
-                out.append([case, shots, f"{known:.0f}", score, *(cells.mean(v) if v else "" for v in own)])
-    cells.table("labels", ["case", "labels a class", "known examples", "score", *COLUMNS], out)
+                told = nats if score == "cross_entropy" else cells.mean
+                own = [[r["scores"][key][score] for r in here if r["scores"].get(key)] for key in COLUMNS.values()]
+                out.append([shots, f"{known:.0f}", score, *(told(v) if v else "" for v in own)])
+        cells.table(f"labels-{case}", ["labels a class", "known examples", "score", *COLUMNS], out)
 
 
 if __name__ == "__main__":
