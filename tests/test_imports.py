@@ -43,6 +43,7 @@ ROAD = [
     "run",
     "stream",
     "choose",
+    "portraits",
     "tagged",
     "transcribed",
     "multilabelled",

@@ -198,8 +198,14 @@ def test_every_way_to_write_sets_gives_the_same_domain(tmp_path):
         assert open_domain(what, "d", task="multilabel").labels.tolist() == expected
     matrix = open_domain((x, names.transform(sets)), "d")  # no other label is a row of 0 and 1
     assert [frozenset(str(names.classes_[int(k)]) for k in y) for y in matrix.labels] == expected
+    import datasets
     import pandas as pd
 
+    inner = datasets.Sequence(datasets.ClassLabel(names=list(names.classes_)))
+    kinds = datasets.Features({"text": datasets.Value("string"), "labels": inner})
+    numbers = [[list(names.classes_).index(c) for c in y] for y in sets]
+    hub = {"text": [f"some words of example {i}" for i in range(30)], "labels": numbers}
+    assert open_domain(datasets.Dataset.from_dict(hub, features=kinds), "d").labels.tolist() == expected
     frame = pd.DataFrame(names.transform(sets), columns=names.classes_)
     assert open_domain((x, frame), "d").labels.tolist() == expected
     flags = frame.assign(text=[f"some words of example {i}" for i in range(30)])
@@ -352,6 +358,40 @@ def test_layers_that_move_learn_sets_and_resuming_gives_the_same_weights(tmp_pat
     monkeypatch.setattr(Keeper, "note", note)
     resumed = crossgraft.fit(target, source, out=tmp_path / "broken", resume=True, **options)
     assert (resumed.folder / "weights.safetensors").read_bytes() == (whole.folder / "weights.safetensors").read_bytes()
+
+
+def test_several_sources_that_weigh_and_groups_that_stay_whole(tmp_path):
+    x, sets = digits(500)
+    who = np.arange(120) // 10
+    frame = {"label": [";".join(y) or ";" for y in sets[:120]], "who": who} | {f"x{i}": x[:120, i] for i in range(64)}
+    import pandas as pd
+
+    near, shuffled = (
+        (x[120:320], sets[120:320]),
+        (x[320:], [sets[i] for i in np.random.default_rng(0).permutation(180)]),
+    )
+    run = crossgraft.fit(
+        pd.DataFrame(frame), [near, shuffled], task="multilabel", group="who", source_weights="auto",
+        backbone="identity", out=tmp_path / "run",
+    )  # fmt: skip
+    weights = [s["weight"] for s in run.result["sources"]]
+    assert weights[0] > weights[1]  # labels of the second are another's
+    assert run.result["selection"] == "cv"
+    assert run.result["test"]["micro_f1"]["value"] > 0.6
+    heat = run.result["calibration"]
+    assert heat["before"]["cross_entropy"] == pytest.approx(run.result["test"]["cross_entropy"]["value"])
+    assert heat["temperature"] > 0
+
+
+def test_pictures_are_shown_with_their_sets(tmp_path):
+    x, sets = digits(120)
+    run = crossgraft.fit(
+        (np.uint8(x * 255).reshape(-1, 8, 8), sets), task="multilabel", backbone="cnn", steps=20, out=tmp_path / "run"
+    )
+    index = json.loads((run.folder / "pictures" / "index.json").read_text())
+    assert all(set(row["label"].split(";")) <= {*PROPERTIES, ""} for row in index)
+    assert (run.folder / "pictures" / index[0]["file"]).is_file()
+    assert index[0]["predicted"] in (run.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize("method", ["dann", "coral", "mmd"])

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.choose import HeldOut, judged_on
-from crossgraft.domains.texts import joined
+from crossgraft.domains.texts import joined as whole
 from crossgraft.measure.calibration import brier, ece, temperature
 from crossgraft.measure.compare import paired
 from crossgraft.measure.entities import difference
 from crossgraft.measure.multilabel import counts_of, macro_f1, micro_f1
-from crossgraft.multilabel import Bernoullis, MultiLabel
+from crossgraft.multilabel import Bernoullis, MultiLabel, joined
+from crossgraft.portraits import portrayed
 from crossgraft.prepare import Job
 from crossgraft.run import PREDICTIONS, Run
 from crossgraft.side import Side
@@ -43,12 +44,20 @@ def multilabelled(run: Run, side: Side, task: MultiLabel, test: Int[np.ndarray, 
         )
     ]
     run.write_lines(PREDICTIONS, rows)
-    worst = []
-    for i in np.argsort(-losses, kind="stable")[:SHOWN].tolist():
-        if truth[i] != predicted[i]:
-            own = {"text": joined(side.domain.read(int(test[i])))[:MOST]} if side.domain.kind == "text" else {}
-            worst.append(rows[i] | own)
-    run.write_json(SETS, worst)
+    wrong = [i for i in np.argsort(-losses, kind="stable").tolist() if truth[i] != predicted[i]][:SHOWN]
+    if side.domain.kind in ("text", "vector"):
+        texts = side.domain.kind == "text"
+        own = [{"text": whole(side.domain.read(int(test[i])))[:MOST]} if texts else {} for i in wrong]
+        run.write_json(SETS, [rows[i] | more for i, more in zip(wrong, own, strict=True)])
+        return
+    sure = np.exp(-np.logaddexp(0.0, -np.abs(said.z)).sum(axis=1))  # the probability of the set that is predicted
+    index = [
+        portrayed(run, side.domain, int(test[i]), k)
+        | {"name": rows[i]["name"], "label": joined(truth[i]), "predicted": joined(predicted[i])}
+        | {"probability": float(sure[i])}
+        for k, i in enumerate(wrong)
+    ]
+    run.write_json("pictures/index.json", index)
 
 
 def _of_flat(score: Callable[[np.ndarray], np.ndarray], k: int, flat: Float[np.ndarray, "*B c"]) -> np.ndarray:

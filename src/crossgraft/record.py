@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from crossgraft.choose import HeldOut
-from crossgraft.domains.clips import RATE, encode, portrait
-from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
 from crossgraft.model import Model
 from crossgraft.multilabel import MultiLabel
 from crossgraft.multilabelled import multilabelled
+from crossgraft.portraits import portrayed
 from crossgraft.prepare import Job
 from crossgraft.proof import proof, with_outputs
 from crossgraft.rejection import rejection
@@ -36,7 +35,6 @@ PACKAGES = (
     "accelerate", "openvino", "pillow", "simplejpeg",
 )  # fmt: skip
 EXPLAINED = 4  # of these, texts whose deciding words are looked for
-HEARD = 2  # seconds of a clip that the report plays
 SHOWN = 12  # most confident mistakes that the report shows
 SOURCE_SAMPLE = 1000  # source examples from which the value of the source term is taken
 
@@ -198,7 +196,7 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: An
         return
     sure = log_p.max(1)
     wrong = [i for i in np.argsort(-sure, kind="stable") if labels[i] != truth[i]][:SHOWN]
-    texts, sound = (job.target.domain.kind == kind for kind in ("text", "audio"))
+    texts = job.target.domain.kind == "text"
     words: list[Any] = []
     if texts:
         few = wrong[:EXPLAINED]
@@ -206,17 +204,11 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: An
         words = deciding(kept, found, log_p[few].argmax(1), job.target.columns)
     index: list[dict[str, Any]] = []
     for k, i in enumerate(wrong):
-        what, own = job.target.domain.read(int(test[i])), {}
         if texts:
-            own = {"text": shown(what), "words": words[k] if k < len(words) else []}
+            text = shown(job.target.domain.read(int(test[i])))
+            own: dict[str, Any] = {"text": text, "words": words[k] if k < len(words) else []}
         else:
-            picture = run.folder / "pictures" / f"{k}.jpg"
-            picture.parent.mkdir(exist_ok=True)
-            picture.write_bytes(thumbnail(portrait(what) if sound else what, 160))
-            own = {"file": picture.name}
-            if sound:
-                picture.with_suffix(".wav").write_bytes(encode(what[: HEARD * RATE]))
-                own["sound"] = f"{k}.wav"
+            own = portrayed(run, job.target.domain, int(test[i]), k)
         row = own | {
             "name": str(names[i]),
             "label": truth[i],

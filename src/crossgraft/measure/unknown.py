@@ -51,7 +51,7 @@ def threshold(held_out: Float[np.ndarray, " n"], most: float = REJECTED) -> tupl
 def stored_threshold(unknown: dict[str, Any] | None, task: Classify, tent: bool = False) -> float:
     """The threshold that a run keeps. Raises UsageError where it keeps none, or where a class has the name already."""
     if unknown is None:
-        why = "tags and transcripts have none" if task.kind != "classify" else "nothing was held out for it"
+        why = "it is of one class an example" if task.kind != "classify" else "nothing was held out for it"
         raise UsageError(f"the model has no threshold for unknown examples: {why}", "leave out --unknown")
     if UNKNOWN in task.classes:
         raise UsageError(f"a class of the model is called {UNKNOWN!r} itself", "leave out --unknown")
