@@ -27,7 +27,7 @@ from crossgraft.objective.views import View
 from crossgraft.run import Run
 from crossgraft.solve.net import Net
 from crossgraft.solve.test_time import tent
-from crossgraft.transfer import fit
+from crossgraft.transfer import Steps, fit
 
 N, D, K = 7, 3, 4
 DRAW = np.random.default_rng(0)
@@ -368,7 +368,13 @@ def test_the_statistics_rows_adapt_a_network_that_normalises_batches(tmp_path: P
         ({"method": "dann", "shots": 0, "lam": 0.3}, "lam is the weight of method joint"),
     ],
 )
-def test_wrong_calls_say_what_to_do(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_wrong_calls_say_what_to_do_before_anything_is_trained(
+    options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(steps: Steps) -> None:
+        raise AssertionError("f_s was trained first")
+
+    monkeypatch.setattr(Steps, "initialise", trained)
     with pytest.raises((CrossgraftError, UsageError), match=message):
         fit(TARGET, SOURCE, out=tmp_path / "run", **(FAST | options))
 
