@@ -57,7 +57,7 @@ def tables(rows: Sequence[Row], groups: Mapping[str, Sequence[str]], name: str) 
         cpu = f"{np.median([r['cpu'] for r in own]):.1f}"
         out.append((float(shown[-1].split()[0]), [method, *shown, *more, f"{kept}/{len(own)}", harm, cpu]))
     head = ["", *groups, "gain", *(["nats"] if measured else []), "kept", "kept and worse", "CPU s"]
-    more = [_mean(rows, "entropy", "source_only")] if measured else []
+    more = [_mean([c[0] for c in cells.values()], "entropy", "source_only")] if measured else []
     first = ["source only", *over(lambda c: c[0]["accuracy"]["source_only"])[:-1], "", *more, "", "", ""]
     table(name, head, [first, *(row for _, row in sorted(out, key=lambda pair: -pair[0]))])
     print()
