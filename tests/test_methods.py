@@ -245,7 +245,7 @@ def test_source_rows_weigh_what_the_model_names_their_class_on_the_target() -> N
 
 def test_pada_names_none_of_the_classes_that_the_target_lacks(tmp_path: Path) -> None:
     few = np.flatnonzero(TARGET[1] != "c")
-    run = fit((TARGET[0][few], None), SOURCE, method="pada", out=tmp_path / "run", **FAST)
+    run = fit((TARGET[0][few], None), SOURCE, objective="named(source) + pada", out=tmp_path / "run", **FAST)
     named = np.array([r["label"] for r in run.predict(TARGET[0][few])])
     assert "c" not in named
     assert (named == TARGET[1][few]).mean() > 0.85
