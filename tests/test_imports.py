@@ -76,6 +76,7 @@ DOORS = [
     "cli_share",
     "export",
     "keras",
+    "lightning",
     "share",
     "sklearn",
 ]
