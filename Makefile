@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/crossgraft quickstart
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(READY) lint
 	$(BIN)/pytest

@@ -21,6 +21,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features in float32 also where the CPU multiplies bfloat16, for tests that compare values."""
+    monkeypatch.setenv("CROSSGRAFT_ENGINE", "torch")
+
+
+@pytest.fixture
 def data() -> Path:
     """The folder of real data."""
     folder = os.environ.get("CROSSGRAFT_DATA")

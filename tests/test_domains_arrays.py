@@ -79,7 +79,7 @@ def test_idx_finds_its_labels(tmp_path: Path, pack: Callable[[bytes], bytes]) ->
     ("what", "says"),
     [
         ((np.ones((2, 3)), ["a"]), "2 inputs but 1 labels"),
-        ((np.ones((2, 3)), np.eye(2)), "labels have shape"),
+        ((np.ones((2, 3)), 2 * np.eye(2)), "labels have shape"),
         ((np.ones(3), None), "neither vectors nor pictures"),
         ((np.ones((2, 2, 5, 5)), None), "neither vectors nor pictures"),
         ((np.empty((0, 3)), []), "no example"),

@@ -8,12 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from crossgraft.choose import HeldOut, fair, keep, nested
+from crossgraft.choose import HeldOut, fair, keep, leave_one_out
 from crossgraft.measure.compare import guard
 from crossgraft.side import Side
 from crossgraft.solve.convex import Part
 from crossgraft.solve.path import Path, path
-from crossgraft.solve.pick import nearest_to_one, pick, smoothed
+from crossgraft.solve.pick import POWER, pick, smoothed
 
 
 def blobs(n: int, seed: int, classes: int = 2, shuffled: bool = False) -> Part:
@@ -24,38 +24,36 @@ def blobs(n: int, seed: int, classes: int = 2, shuffled: bool = False) -> Part:
     return Part(x, draw.permutation(y) if shuffled else y, np.arange(classes))
 
 
-def test_each_loss_is_at_the_point_that_the_other_rows_choose() -> None:
+def test_losses_are_at_the_mean_of_the_path() -> None:
     found = path(blobs(12, 0), blobs(80, 1), 2)
-    losses = nested(found)
-    for row in (0, 5, 11):
-        rest = np.delete(np.arange(12), row)
-        others = found.losses[:, :, rest]
-        all_means = smoothed(others, found.uniform)
-        ridge = all_means.argmin(1)
-        places = np.arange(len(ridge)), ridge
-        more = np.append(others[places], found.uniform[places][:, None], axis=1)
-        lam = nearest_to_one(found.lams, more, all_means.min(1))
-        i = int(np.flatnonzero(found.lams == lam)[0])
-        at = others[i]
-        mean = (at.sum(1) + found.uniform[i]) / 12
-        best = int(mean.argmin())
-        near = mean - mean[best] <= (at - at[best]).std(1, ddof=1) / np.sqrt(11)
-        assert losses[row] == found.losses[i, np.flatnonzero(near)[-1], row]
+    point = found.choose("posterior")
+    total = (found.losses.sum(2) + found.uniform)[1:]
+    w = np.exp(-POWER * (total - total.min()))
+    w /= w.sum()
+    lam, ridge = np.log(found.lams[1:]), np.log(found.ridges)
+    i, j = np.abs(lam - w.sum(1) @ lam).argmin() + 1, np.abs(ridge - w.sum(0) @ ridge).argmin()
+    assert (point.lam, point.ridge) == (found.lams[i], found.ridges[j])
+    np.testing.assert_array_equal(leave_one_out(found), found.losses[i, j])
+    assert found.exact[i, j].all()
 
 
-def test_nested_losses_do_not_flatter_a_source_that_tells_nothing() -> None:
-    """The loss at the chosen point is optimistic; nested it is nearer to what new examples cost."""
-    flattered, honest, true = [], [], []
+def test_the_mean_of_the_path_does_not_flatter_a_source_that_tells_nothing() -> None:
+    """The loss at the point of least mean does."""
+    least, middle, true = [], [], []
     for seed in range(12):
         found = path(blobs(10, seed, shuffled=True), blobs(60, 100 + seed, shuffled=True), 2)
-        point = found.choose("even")
         test = blobs(2000, 1000 + seed)
-        z = test.x @ point.head.weight + point.head.bias
-        true.append(np.logaddexp(0, z[np.arange(2000), 1 - test.y] - z[np.arange(2000), test.y]).mean())
-        flattered.append(point.losses.mean())
-        honest.append(nested(found).mean())
-    assert np.mean(flattered) < np.mean(honest)
-    assert np.mean(true) > np.mean(flattered)
+        least.append(found.choose("min").losses.mean())
+        found.choose("posterior")
+        middle.append(leave_one_out(found).mean())
+        true.append([])
+        for rule in ("min", "posterior"):
+            head = found.choose(rule).head
+            z = test.x @ head.weight + head.bias
+            true[-1].append(np.logaddexp(0, z[np.arange(2000), 1 - test.y] - z[np.arange(2000), test.y]).mean())
+    of_least, of_middle = np.mean(true, axis=0)
+    assert np.mean(least) < of_least
+    assert abs(np.mean(middle) - of_middle) < of_least - np.mean(least)
 
 
 def one_label_a_class() -> Path:
@@ -64,20 +62,21 @@ def one_label_a_class() -> Path:
     return path(few, Part(0.5 * many.x + 0.2, many.y, many.columns), 4)
 
 
-def test_with_one_label_a_class_both_domains_weigh_the_same() -> None:
+def test_one_label_a_class_takes_the_middle_of_the_path() -> None:
     found = one_label_a_class()
     assert found.alone.all()
-    point = found.choose("even")
-    assert abs(np.log(point.lam)) == np.abs(np.log(found.lams[1:])).min()
+    point = found.choose("posterior")
+    middle = np.exp(np.log(found.lams[1:]).mean())
+    assert abs(np.log(point.lam / middle)) == np.abs(np.log(found.lams[1:] / middle)).min()
+    assert point.ridge == found.ridges[len(found.ridges) // 2]
     args = (found.losses, found.uniform, found.lams, found.ridges)
-    by_left_out = found.lams[pick(*args, "even", None, None)[0]]
+    by_left_out = found.lams[pick(*args, "min", None, None)[0]]
     assert by_left_out > point.lam  # left out, only the source speaks
-    assert point.ridge == found.ridges[pick(*args, "min", point.lam, None)[1]]
 
 
 def test_the_only_label_of_a_class_is_judged_where_the_source_speaks() -> None:
     found = one_label_a_class()
-    losses = nested(found)
+    losses = leave_one_out(found)
     last = int(found.lams.argmax())
     for row in range(4):
         mean = smoothed(np.delete(found.losses[last], row, axis=1), found.uniform[last])

@@ -14,47 +14,49 @@ from crossgraft.solve.pick import pick
 LAMS = np.array([0.0, 0.1, 1.0, 10.0])
 
 
-def even_lam(losses: list[list[float]], alone: list[bool] | None = None) -> float:
+def posterior_lam(losses: list[list[float]], alone: list[bool] | None = None) -> float:
     """The lambda of a path with one ridge and these leave-one-out losses, a row a lambda."""
-    uniform = np.ones((len(LAMS), 1))
-    mask = None if alone is None else np.array(alone)
-    return float(LAMS[pick(np.array(losses)[:, None, :], uniform, LAMS, np.array([0.1]), "even", None, None, mask)[0]])
+    uniform, mask = np.ones((len(LAMS), 1)), None if alone is None else np.array(alone)
+    args = (np.array(losses)[:, None, :], uniform, LAMS, np.array([0.1]))
+    return float(LAMS[pick(*args, "posterior", None, None, mask)[0]])
 
 
-def test_lambda_nearest_to_one_among_those_that_evidence_does_not_tell_apart() -> None:
+def test_lambda_in_the_middle_where_labels_tell_nothing() -> None:
     noise = [0.5, 0.1, 0.3, 0.2]
-    assert even_lam([noise] * 4) == 1.0
-    assert even_lam([noise, noise, [5 + x for x in noise], noise]) in (0.1, 10.0)
+    assert posterior_lam([noise] * 4) == 1.0
+    assert posterior_lam([[0.5], [0.5], [0.5], [0.1]]) == 1.0  # one label moves the mean by less than half a step
 
 
-def test_a_lambda_that_is_better_beyond_its_error_is_taken() -> None:
-    assert even_lam([[3, 3, 3], [3, 3, 3], [2, 2, 2], [0.1, 0.1, 0.2]]) == 10.0
+def test_the_lambda_that_many_labels_say() -> None:
+    for best in (1, 2, 3):
+        losses = np.full((4, 50), 0.6)
+        losses[best] = 0.1
+        assert posterior_lam(losses.tolist()) == LAMS[best]
 
 
-def test_one_label_tells_no_lambda_from_another() -> None:
-    assert even_lam([[0.5], [0.5], [0.5], [0.1]]) == 1.0
-    assert even_lam([[0.0], [0.3], [0.6], [0.9]]) == 1.0
-
-
-def test_the_only_label_of_a_class_judges_no_lambda() -> None:
+def test_the_only_label_of_a_class_weighs_no_lambda() -> None:
     source_speaks = [[9, 8, 9.0], [5, 4, 5.0], [3, 3, 2.0], [0.1, 0.2, 0.1]]
-    assert even_lam(source_speaks) == 10.0
-    assert even_lam(source_speaks, [True] * 3) == 1.0
-    others = [[9, 0.1, 0.1, 0.2], [5, 0.1, 0.1, 0.2], [3, 2, 2, 2.1], [0.1, 4, 4, 4.1]]
-    assert even_lam(others, [True, False, False, False]) == 0.1
-    assert even_lam([[9, 1.0], [5, 0.2], [3, 3.0], [0.1, 4.0]], [True, False]) == 1.0  # one tells no more than none
+    assert posterior_lam(source_speaks) == 10.0
+    assert posterior_lam(source_speaks, [True] * 3) == 1.0
+    others = [[9, 0.1, 0.1, 0.2], [5, 0.1, 0.1, 0.2], [3, 5, 5, 5.1], [0.1, 9, 9, 9.1]]
+    assert posterior_lam(others, [True, False, False, False]) == 0.1
 
 
-def test_the_only_label_of_a_class_does_not_make_a_stronger_ridge_as_good() -> None:
-    losses = np.array([[0.1, 0.9, 0.5], [0.9, 0.2, 0.6]])[None]
-    args = (losses, np.ones((1, 2)), np.zeros(1), np.array([1e-3, 1e-1]), "even", None, None)
-    assert pick(*args) == (0, 1)
-    assert pick(*args, np.array([True] * 3)) == (0, 0)
+def test_zero_is_the_guards_question() -> None:
+    best_at_zero = [[0.1] * 50, [2] * 50, [3] * 50, [4] * 50]
+    assert posterior_lam(best_at_zero) == 0.1
+    args = (np.array(best_at_zero)[:, None, :], np.ones((4, 1)), LAMS, np.array([0.1]))
+    assert pick(*args, "posterior", 0.0, None) == (0, 0)
+    assert pick(*args, "min", None, None) == (0, 0)
 
 
-def test_zero_only_where_no_lambda_above_it_is_near() -> None:
-    assert even_lam([[0.1, 0.2, 0.1], [2, 2, 2.0], [3, 3, 3], [4, 4, 4]]) == 0.0
-    assert even_lam([[0.10, 0.2, 0.1], [0.11, 0.1, 0.2], [3, 3, 3], [4, 4, 4]]) == 0.1
+def test_ridge_in_the_middle_too_and_what_is_held_stays() -> None:
+    ridges, labels = np.array([1e-3, 1e-2, 1e-1]), np.zeros((4, 3, 20))
+    args = (labels, np.ones((4, 3)), LAMS, ridges)
+    assert pick(*args, "posterior", None, None) == (2, 1)
+    assert pick(*args, "posterior", 10.0, 1e-3) == (3, 0)
+    labels[:, :2] += 1
+    assert pick(*args, "posterior", None, None) == (2, 2)
 
 
 @pytest.mark.parametrize(("lam", "moving"), [(0.01, 0.3), (0.7, 0.7), (80.0, 3.0)])

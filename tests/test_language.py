@@ -25,6 +25,8 @@ from crossgraft.objective import terms  # noqa: E402
 from crossgraft.objective.views import View  # noqa: E402
 from crossgraft.solve.words import chunked, following, hidden  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["good", "great", "love", "fine", "bad", "awful", "hate", "poor", "a", "the", "it", "is", "was", "very"]
 LONG = 16

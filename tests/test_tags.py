@@ -25,6 +25,8 @@ from crossgraft.tasks import Tag, log_softmax
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 PEOPLE, PLACES, THINGS = ["ada", "bob", "cleo", "dan"], ["rome", "oslo", "york", "lima"], ["lamp", "boat", "drum"]
+pytestmark = pytest.mark.usefixtures("float32")
+
 PLAIN = ["the", "in", "saw", "left", "a", "new", "was", "near"]
 LONG = 16  # tokens that the tiny model takes at once
 

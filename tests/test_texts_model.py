@@ -19,6 +19,8 @@ from crossgraft.features.ragged import Ragged, joined, tensor
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("float32")
+
 WORDS = ["good", "great", "love", "fine", "bad", "awful", "hate", "poor", "a", "the", "it", "is", "was", "very"]
 
 

@@ -93,16 +93,16 @@ def test_diagnosis_says_what_went_wrong_and_only_that() -> None:
     healthy = logged(
         source=[2.0, 1.0, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1], dann=[0.69, 0.4, 0.5, 0.6, 0.66, 0.68, 0.69, 0.69]
     )
-    assert diagnose(healthy, 10) == []
-    assert "the source is not learned" in diagnose(logged(source=[2.31] * 8), 10)[0]
-    assert "is at chance" in diagnose(logged(cdan=[ln2] * 8), 10)[0]
-    assert "tells the domains apart to the end" in diagnose(logged(dann=[0.6, *[0.01] * 7]), 10)[0]
-    assert "run away" in diagnose(logged(cdan_e=[0.6, 0.7, 1.0, 2.0, 3.0, 3.5, 3.6, 3.7]), 10)[0]
+    assert diagnose(healthy, math.log(10)) == []
+    assert "the source is not learned" in diagnose(logged(source=[2.31] * 8), math.log(10))[0]
+    assert "is at chance" in diagnose(logged(cdan=[ln2] * 8), math.log(10))[0]
+    assert "tells the domains apart to the end" in diagnose(logged(dann=[0.6, *[0.01] * 7]), math.log(10))[0]
+    assert "run away" in diagnose(logged(cdan_e=[0.6, 0.7, 1.0, 2.0, 3.0, 3.5, 3.6, 3.7]), math.log(10))[0]
     restless = [*healthy, healthy[-1] | {"flipped": {"centroids": 0.4}}, healthy[-1] | {"flipped": {"centroids": 0.3}}]
-    (sentence,) = diagnose(restless, 10)
+    (sentence,) = diagnose(restless, math.log(10))
     assert "30 % of the pseudo-labels (centroids) still change" in sentence
     calm = [*restless, healthy[-1] | {"flipped": {"centroids": 0.02}}]
-    assert diagnose(calm, 10) == []
+    assert diagnose(calm, math.log(10)) == []
 
 
 def test_a_method_logs_how_many_pseudo_labels_flip_and_the_report_shows_the_validators(tmp_path: Path) -> None:

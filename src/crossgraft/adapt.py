@@ -98,7 +98,7 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
     terms = tuple({t.key: t for o, _ in phases for t in o.terms}.values())
     if "/" not in use:  # folds say nothing new
         job.term_values.update(last)
-        job.warnings += diagnose(history, len(job.task.classes) if job.source is None else len(job.source.columns))
+        job.warnings += diagnose(history, (job.source or job.target).blind)
     return Fitted(trained, weight.astype(np.float64), bias.astype(np.float64), Objective(terms), "adapt")
 
 

@@ -10,7 +10,7 @@ from crossgraft.model import MODEL
 from crossgraft.multitask.asked import MultiRecipe
 from crossgraft.run import Run
 
-MEASURES = {"f1": "F1", "accuracy": "accuracy", "word_error_rate": "word error rate"}
+MEASURES = {"f1": "F1", "micro_f1": "micro F1", "accuracy": "accuracy", "word_error_rate": "word error rate"}
 TAGS = {
     "image": "image-classification",
     "text": "text-classification",
@@ -30,7 +30,7 @@ def card(run: Run) -> str:
         return _of_several(result, recipe, spec["backbone"])
     classes = spec["task"]["classes"]
     kind = spec["backbone"]["kind"]
-    measure = "F1" if kind == "sentence" else "accuracy"
+    measure = MEASURES[next((m for m in MEASURES if m in (result.get("test") or {})), "accuracy")]
     lines = [
         *_head(kind),
         f"# {Path(str(recipe.target)).name}: {len(classes)} classes", "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -21,6 +22,8 @@ from crossgraft.side import Side
 Rows = Int[np.ndarray, " n"]
 Phases = list[tuple[Objective, str]]
 DOMAINS = ("target", "source", "unlabelled")
+# Kinds of task that not every term and method holds for: the flag of its row that says so, and what it would learn.
+HELD = {"transcribe": ("spoken", "transcripts"), "multilabel": ("multilabel", "sets of classes")}
 
 
 def method_of(job: Job) -> Method | None:
@@ -31,8 +34,12 @@ def method_of(job: Job) -> Method | None:
     return row if (row := METHODS[job.method]).adapts else None
 
 
-def refuse(recipe: Recipe) -> None:
-    """What cannot mean anything, before any data are read: unknown terms and domains, options that would be ignored."""
+def refuse(recipe: Recipe, kind: str | None = None) -> None:
+    """What cannot mean anything, before any data are read: unknown terms and domains, options that would be ignored.
+
+    kind  of the task, once the data have shown it
+    """
+    kind = kind or recipe.task
     row = METHODS.get(recipe.method)
     if recipe.mixup and recipe.source_weights != "pooled":
         raise UsageError("mixup mixes rows of sources that weigh differently", "leave out mixup or source_weights")
@@ -46,14 +53,14 @@ def refuse(recipe: Recipe) -> None:
                 if domain not in DOMAINS:
                     hint = nearest(domain, list(DOMAINS)) or f"the domains are {', '.join(DOMAINS)}"
                     raise UsageError(f"{term.key} reads domain {domain!r}", hint)
-            if recipe.task == "transcribe" and not row_of(term).spoken:
-                known = ", ".join(name for name, own in TERMS.items() if own.spoken)
-                raise UsageError(f"{term.key} does not hold for transcripts", f"the terms that do are {known}")
+            if (held := HELD.get(kind)) and not getattr(row_of(term), held[0]):
+                known = ", ".join(name for name, own in TERMS.items() if getattr(own, held[0]))
+                raise UsageError(f"{term.key} does not hold for {held[1]}", f"the terms that do are {known}")
     elif row is None or not row.adapts:
         return
-    elif recipe.task == "transcribe" and not row.spoken:
-        known = ", ".join(name for name, own in METHODS.items() if own.spoken or not own.adapts)
-        raise UsageError(f"method {row.name} does not learn transcripts", f"use {known}")
+    elif (held := HELD.get(kind)) and not getattr(row, held[0]):
+        known = ", ".join(name for name, own in METHODS.items() if getattr(own, held[0]) or not own.adapts)
+        raise UsageError(f"method {row.name} does not learn {held[1]}", f"use {known}")
     name = "an objective" if row is None else f"method {row.name}"
     if recipe.schedule != "auto":
         raise UsageError(
@@ -77,8 +84,10 @@ def check(job: Job, objective: Objective, sides: dict[str, Side], rows: Rows, gr
             job.warnings.append(finding.message)
 
 
-def _shown(labels: Rows | Ragged) -> Rows:
+def _shown(labels: Any) -> Rows:
     """The columns that labels show; transcripts show the blank too, which every alignment may hold."""
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        return np.nonzero(labels == 1)[1]
     return np.append(labels.flat, BLANK) if isinstance(labels, Ragged) else labels
 
 

@@ -50,7 +50,12 @@ def fit(
     source_weights: Annotated[
         str | None, typer.Option(help="Of several sources: pooled, auto, or a number for each, as in 2,1.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="auto, classify, tag for named entities, or transcribe.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="auto, classify, multilabel, tag for named entities, or transcribe.")
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Of multilabel: what stands between classes, by default ;.")
+    ] = None,
     symbols: Annotated[str | None, typer.Option(help="Of transcripts: auto, characters or words.")] = None,
     crf: Annotated[bool | None, typer.Option(help="Of tags: learn each sentence as a sequence (CRF).")] = None,
     backbone: Annotated[

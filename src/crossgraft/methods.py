@@ -37,6 +37,7 @@ class Method:
     statistics  the domain whose BatchNorm statistics replace those of f_s before training
     rate        multiple of the learning rate
     spoken      whether it holds for transcripts, where an example has frames and no label of its own
+    multilabel  whether it holds for any number of classes an example: beside labels it reads features alone
     """
 
     name: str
@@ -49,6 +50,7 @@ class Method:
     statistics: str = ""
     rate: float = 1.0
     spoken: bool = False
+    multilabel: bool = False
 
     @property
     def adapts(self) -> bool:
@@ -63,29 +65,33 @@ class Method:
 
 _RHO = {"rho": Number(1.0, 0.01, 10.0)}
 _BOTH = ("source", "unlabelled")
+_FEATURES: dict[str, Any] = {
+    "spoken": True,
+    "multilabel": True,
+}  # beside labels they read features alone
 _MCD = "ce(target) + ce(source) + second(source)"
 # Without balance, 0.01 of it in the authors' code for VisDA, the layers agree by calling everything one class.
 _AGREED = "discrepancy(unlabelled) + gamma*balance(unlabelled)"
 
 
-def _with_source(name: str, citation: str, rho: float = 1.0, term: str = "", spoken: bool = False) -> Method:
+def _with_source(name: str, citation: str, rho: float = 1.0, term: str = "", **holds: Any) -> Method:
     """Source and (where there are labels) target, plus rho times one term."""
     rho_row = {"rho": Number(rho, rho / 100, rho * 10)}
     objective = f"ce(target) + ce(source) + rho*{term or name}"
-    return Method(name, objective, _BOTH, "f_s", rho_row, citation, spoken=spoken)
+    return Method(name, objective, _BOTH, "f_s", rho_row, citation, **holds)
 
 
 METHODS = {row.name: row for row in (
-    Method("target_only", "ce(target)", ("target",), "backbone"),
-    Method("source_only", "ce(source)", ("source",), "backbone"),
-    Method("finetune", "ce(target)", ("target",), citation="Yosinski et al., NeurIPS 2014"),
+    Method("target_only", "ce(target)", ("target",), "backbone", multilabel=True),
+    Method("source_only", "ce(source)", ("source",), "backbone", multilabel=True),
+    Method("finetune", "ce(target)", ("target",), citation="Yosinski et al., NeurIPS 2014", multilabel=True),
     Method(
         "joint", "ce(target) + lam*ce(source)", ("target", "source"), "f_s", {"lam": Number(1.0, 1e-3, 10.0)},
-        "Caruana, Machine Learning 28, 1997",
+        "Caruana, Machine Learning 28, 1997", multilabel=True,
     ),
-    _with_source("dann", "Ganin et al., JMLR 17(59), 2016; frames: Sun et al., Neurocomputing 257, 2017", spoken=True),
+    _with_source("dann", "Ganin et al., JMLR 17(59), 2016; frames: Sun et al., Neurocomputing 257, 2017", **_FEATURES),
     _with_source(
-        "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", spoken=True
+        "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", **_FEATURES
     ),
     _with_source("cdan", "Long et al., NeurIPS 2018", spoken=True),
     _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
@@ -101,8 +107,8 @@ METHODS = {row.name: row for row in (
         "self_training", "Zou et al., ECCV 2018; transcripts: Kahn et al., ICASSP 2020", term="pseudo", spoken=True
     ),
     _with_source("fixmatch", "Sohn et al., NeurIPS 2020"),
-    _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0, spoken=True),
-    _with_source("mmd", "Long et al., ICML 2015", spoken=True),
+    _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0, **_FEATURES),
+    _with_source("mmd", "Long et al., ICML 2015", **_FEATURES),
     Method(
         "mcd", f"{_MCD} + {_AGREED}", _BOTH, "f_s", {"gamma": Number(0.1, 0.01, 1.0)}, "Saito et al., CVPR 2018",
         phases=((_MCD, "all"), (f"{_MCD} + agreement(unlabelled)", "heads"), *[(_AGREED, "layers")] * 4), rate=0.3,
@@ -120,9 +126,9 @@ METHODS = {row.name: row for row in (
     Method("iw", "ce(target) + odds(source)", _BOTH, citation="Bickel, Brueckner, Scheffer, ICML 2007"),
     Method("label_shift", "ce(target) + priors(source)", _BOTH, citation="Lipton, Wang, Smola, ICML 2018"),
     Method("l2_sp", "ce(target) + alpha*l2_sp", ("target",), "f_s", {"alpha": Number(0.01, 1e-4, 1.0)},
-           "Li, Grandvalet, Davoine, ICML 2018", spoken=True),
+           "Li, Grandvalet, Davoine, ICML 2018", **_FEATURES),
     Method("bss", "ce(target) + eta*bss(target)", ("target",), "f_s", {"eta": Number(1e-3, 1e-5, 0.1)},
-           "Chen et al., NeurIPS 2019"),
+           "Chen et al., NeurIPS 2019", multilabel=True),
     Method("lwf", "ce(target) + rho*lwf(target)", ("target", "source"), "f_s", _RHO, "Li and Hoiem, ECCV 2016"),
     Method("cotuning", "ce(target) + rho*cotuning", ("target", "source"), "f_s", {"rho": Number(2.3, 0.1, 10.0)},
            "You et al., NeurIPS 2020"),

@@ -16,14 +16,14 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.stored import restored, stored
 from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain
-from crossgraft.domains.sentences import split_words
+from crossgraft.domains.sentences import split_words, with_lengths
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames, each
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
 from crossgraft.measure.unknown import UNKNOWN, energy, stored_threshold
+from crossgraft.multilabel import MultiLabel
 from crossgraft.several import stated, task_of
-from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, Tag, log_softmax, spans
 from crossgraft.transcripts import Decoder, Transcribe, timed
 
@@ -61,7 +61,7 @@ class Model:
         z, failures = self.logits(domain)
         if self.transitions is not None:
             return Chain(z, self.transitions, with_lengths(domain)[1]), failures
-        return each(log_softmax, z), failures
+        return (self.task.says(z) if isinstance(z, np.ndarray) else each(self.task.says, z)), failures
 
     def logits(self, domain: Domain) -> tuple[Any, list[tuple[int, str]]]:
         """As `log_probabilities`, before the softmax."""
@@ -96,8 +96,9 @@ class Model:
         are transcribed the text, its log-probability and each symbol of the most probable alignment with its seconds;
         `decoding` are options of `Decoder`."""
         above = stored_threshold(self.unknown, self.task, tent) if unknown else np.inf
-        if tent and (isinstance(self.task, Transcribe) or self.transitions is not None):
-            raise UsageError("tent adapts to batches of examples, and sequences have none yet", "leave it out")
+        one_class = not isinstance(self.task, (Transcribe, MultiLabel)) and self.transitions is None
+        if tent and not one_class:
+            raise UsageError("tent adapts by the probabilities of one class an example", "leave it out")
         if isinstance(self.task, Transcribe):
             return self._said(domain, self.task, Decoder(self.task, **decoding))
         if isinstance(self.task, Tag):
@@ -110,6 +111,10 @@ class Model:
         ]
 
     def _row(self, name: str, z: Float[np.ndarray, "1 K"], above: float, tent: bool = False) -> dict[str, Any]:
+        if isinstance(self.task, MultiLabel):
+            said = self.task.says(z)
+            shares = dict(zip(self.task.classes, said.probabilities[0].tolist(), strict=True))
+            return {"name": name, "labels": self.task.names(said)[0], "probabilities": shares}
         score, log_p = float(energy(z)[0]), log_softmax(z)
         label = UNKNOWN if score > above else self.task.decode(log_p)[0]
         shares = dict(zip(self.task.classes, np.exp(log_p[0]).tolist(), strict=True))

@@ -14,13 +14,17 @@ from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
-from crossgraft.domains.domain import SEQUENCES, SOUND
+from crossgraft.domains.domain import SOUND
+from crossgraft.domains.label_sets import as_sets, holds_sets
 from crossgraft.domains.leaks import Leak, leak_note, leaks
 from crossgraft.domains.pool import pool
+from crossgraft.domains.set_splits import sets_agree
 from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.methods import LABEL_FREE_SPOKEN, METHODS
+from crossgraft.methods import METHODS
+from crossgraft.multilabel import MultiLabel
 from crossgraft.recipe import Recipe
+from crossgraft.refused import refuse_for
 from crossgraft.side import Side
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
@@ -69,7 +73,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
 
     layers  a module or Backbone that the recipe can only name
     """
-    columns = {c: getattr(recipe, c) for c in ("input", "label", "split", "group", "task")}
+    columns = {c: getattr(recipe, c) for c in ("input", "label", "split", "group", "task", "separator")}
     target_domain = open_domain(target, "target", **columns)
     if recipe.group is not None and target_domain.groups is None:
         what = f"the target has no column {recipe.group!r} (--group)"
@@ -78,30 +82,21 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         open_domain(s, f"source {i + 1}" if len(sources) > 1 else "source", **columns) for i, s in enumerate(sources)
     ]
     kind = common_kind((target_domain, *opened))
-    if recipe.task == "transcribe":
-        if kind not in SOUND:
-            raise UsageError(
-                "task transcribe needs clips with transcripts", "give tables of audio files with a column transcript"
-            )
+    if recipe.task == "transcribe" and kind in SOUND:
         kind = "utterance"
+    if sets := any(map(holds_sets, (target_domain, *opened))):  # one class an example is a set of one
+        target_domain, *opened = [as_sets(d, recipe.separator) for d in (target_domain, *opened)]
     target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
-    if recipe.task == "tag" and kind != "sentence":
-        raise UsageError("task tag needs tagged sentences", "give CoNLL files, or JSON lines with spans or tags")
-    if recipe.task == "classify" and kind == "sentence":
-        raise UsageError(f"{target_domain.name} holds tagged sentences", "leave out --task, or give --task tag")
-    if recipe.masked_steps is not None and kind not in ("text", "sentence"):
-        raise UsageError(f"masked_steps learns texts, and {target_domain.name} holds {kind}s", "leave it out")
-    if recipe.crf:
-        _chained_can(recipe, kind)
-    if kind in SEQUENCES:
-        _sequences_can(recipe, "tags" if kind == "sentence" else "transcripts")
+    refuse_for(recipe, kind, target_domain.name, sets)
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)
     source_domain = pool(opened)
     given = target_domain.splits
     if any(y is not None for y in target_domain.labels):
-        target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
         beside = () if source_domain is None else (source_domain,)
+        if sets:
+            sets_agree(target_domain, *beside)
+        target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
         agreed = () if kind == "utterance" else classes_agree(target_domain, *beside)
         warnings = [*target_domain.notes, *agreed, *groups_shared(target_domain, *beside)]
     else:
@@ -122,7 +117,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         given_texts = [y for d in (target_domain, source_domain) if d is not None for y in d.labels if y is not None]
         task = Transcribe.of(given_texts, recipe.symbols)
     else:
-        task = (Tag if kind == "sentence" else Classify).union(target_classes, more)
+        task = (Tag if kind == "sentence" else MultiLabel if sets else Classify).union(target_classes, more)
         task = replace(task, crf=recipe.crf) if isinstance(task, Tag) else task
     backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
     if kind == "sentence" and backbone.causal:
@@ -193,38 +188,14 @@ def _alignable(side: Side, backbone: Backbone) -> None:
         side.leave_out(short)
 
 
-def _sequences_can(recipe: Recipe, what: str) -> None:
-    """Raises UsageError for what does not hold for tags or transcripts yet."""
-    if recipe.source_weights != "pooled":
-        raise UsageError(f"source_weights does not hold for {what} yet", "leave it out: every row weighs the same")
-    adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)
-    if adapts and what == "tags":
-        asked = "--objective" if recipe.objective is not None else f"method {recipe.method}"
-        raise UsageError(f"{asked} does not learn {what} yet", "use joint, finetune, target_only or source_only")
-    free = [f"label_free:{name}" for name in LABEL_FREE_SPOKEN] if adapts else []
-    if recipe.selection in ("loo", "source_val") or (
-        recipe.selection.startswith("label_free") and recipe.selection not in free
-    ):
-        raise UsageError(
-            f"selection {recipe.selection} does not hold for {what} yet, whose elements are not left out one by one",
-            f"use cv, which leaves out whole ones, {', '.join([*free, ''])}or target_val",
-        )
-
-
-def _chained_can(recipe: Recipe, kind: str) -> None:
-    """Raises UsageError for what a CRF over tags cannot be asked for."""
-    if kind != "sentence":
-        raise UsageError("crf is a model of tags, and there are no tagged sentences", "leave it out, or see --task tag")
-    if recipe.label_smoothing or recipe.class_weights != "none":
-        name = "label_smoothing" if recipe.label_smoothing else "class_weights"
-        raise UsageError(f"{name} changes what one word's tag costs, and a CRF learns whole sentences", "leave one out")
-
-
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:
     """Where held-out evidence comes from: a validation part that is large enough, else leave-one-out where every model
     is convex, else cross-validation."""
     adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)
     if adapts and recipe.selection == "auto" and len(target.rows("train")) == 0:
+        if target.sets is not None:
+            what = f"method {recipe.method} is judged by labels of the target where they are sets, and it has none"
+            raise UsageError(what, "label a few examples of the target, or use source_only")
         return "label_free:im"
     if recipe.selection != "auto":
         if recipe.selection == "target_val" and len(target.rows("val")) == 0:

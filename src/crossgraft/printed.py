@@ -6,11 +6,17 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from crossgraft.multilabel import joined
+
+RATES = (
+    ("accuracy", "accuracy"), ("F1", "f1"), ("micro F1", "micro_f1"), ("macro F1", "macro_f1"), ("whole sets",
+    "subset_accuracy"), ("mAP", "mean_average_precision"), ("wrong decisions", "hamming_loss"), ("word errors",
+    "word_error_rate"), ("character errors", "character_error_rate"),
+)  # fmt: skip
 TESTED = (
-    ("accuracy", "accuracy", "McNemar"),
-    ("f1", "F1", "bootstrap over sentences"),
-    ("word_error_rate", "word error rate", "bootstrap over utterances"),
-)
+    ("accuracy", "accuracy", "McNemar"), ("f1", "F1", "bootstrap over sentences"), ("micro_f1", "micro F1", "bootstrap "
+    "over examples"), ("word_error_rate", "word error rate", "bootstrap over utterances"),
+)  # fmt: skip
 
 
 def answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
@@ -34,22 +40,16 @@ def line(row: dict[str, Any]) -> str:
         found = [f"{s['text']} [{s['type']} {s['probability']:.3f}]" for s in row["spans"]]
         return f"{row['name']}\t" + "  ".join(found)
     best = sorted(row["probabilities"].items(), key=lambda kv: -kv[1])[:5]
-    return f"{row['name']}\t{row['label']}\t" + "  ".join(f"{k} {p:.3f}" for k, p in best)
+    return f"{row['name']}\t{row.get('label') or joined(row['labels'])}\t" + "  ".join(f"{k} {p:.3f}" for k, p in best)
 
 
 def scores(title: str, part: dict[str, Any]) -> str:
     """One model's scores with intervals."""
-    cells = [f"{title:<12}"]
-    if (hit := part.get("accuracy")) is not None:
-        cells.append(f"accuracy {100 * hit['value']:5.1f} % [{100 * hit['low']:.1f}, {100 * hit['high']:.1f}]")
-    if (f1 := part.get("f1")) is not None:
-        cells.append(f"F1 {100 * f1['value']:5.1f} % [{100 * f1['low']:.1f}, {100 * f1['high']:.1f}]")
-    for title, key in (("word errors", "word_error_rate"), ("character errors", "character_error_rate")):
-        if (rate := part.get(key)) is not None:
-            cells.append(f"{title} {100 * rate['value']:5.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]")
+    rates = [(name, part[key]) for name, key in RATES if part.get(key) is not None]
+    cells = [f"{n} {100 * r['value']:5.1f} % [{100 * r['low']:.1f}, {100 * r['high']:.1f}]" for n, r in rates]
     if (ce := part.get("cross_entropy")) is not None:
         cells.append(f"cross-entropy {ce['value']:.3f} nats [{ce['low']:.3f}, {ce['high']:.3f}]")
-    return "   ".join([*cells, f"n = {part['n']:,}"])
+    return "   ".join([f"{title:<12}", *cells, f"n = {part['n']:,}"])
 
 
 def over_groups(part: dict[str, Any]) -> Iterable[str]:

@@ -19,6 +19,8 @@ from crossgraft.measure.divergence import gap
 from crossgraft.measure.priors import adapted, label_shift
 from crossgraft.measure.scores import mean_interval
 from crossgraft.measure.worth import labels_saved, learning_curve
+from crossgraft.multilabel import MultiLabel
+from crossgraft.multilabelled import of_sets
 from crossgraft.prepare import Job
 from crossgraft.seeds import rng
 from crossgraft.side import Side
@@ -56,6 +58,8 @@ def proof(
     test = job.target.rows("test")
     if isinstance(job.task, Tag):
         return of_tags(job, kept, log_p)
+    if isinstance(job.task, MultiLabel):
+        return {"gap": _gap(job, models)} | of_sets(job, held, kept, log_p)
     if isinstance(job.task, Transcribe):
         return {"gap": _gap(job, models)} | of_transcripts(job, kept, log_p)
     labels = job.target.labels[test]
@@ -119,7 +123,7 @@ def _calibration(
     z = None if held is None else held.log_probabilities
     if log_p is None:
         return None
-    if z is None or len(z) != len(rows) or not len(rows):
+    if not isinstance(z, np.ndarray) or len(z) != len(rows) or not len(rows):
         return {"why": "no held-out label of the target to calibrate with; the source's are not taken for them"}
     y, at = side.labels[rows], np.arange(len(labels))
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.methods import METHODS
+from crossgraft.multilabel import SEPARATOR
 
 Selection = Literal[
     "auto", "target_val", "loo", "cv", "source_val", "last", "oracle",
@@ -41,10 +42,13 @@ class Recipe(BaseModel):
         description="column that says whose an example is (patient, author, site): test part and folds are of whole "
         "groups; of clips by default a column speaker",
     )
-    task: Literal["auto", "classify", "tag", "transcribe"] = Field(
+    task: Literal["auto", "classify", "tag", "transcribe", "multilabel"] = Field(
         "auto",
-        description="tag: the files hold tagged sentences; transcribe: labels are what is said in clips; auto: by "
-        "their first lines, and never transcribe",
+        description="tag: the files hold tagged sentences; transcribe: labels are what is said in clips; multilabel: "
+        "any number of classes an example; auto: by their first lines and by labels that are lists, never transcribe",
+    )
+    separator: str = Field(
+        SEPARATOR, min_length=1, description="what stands between the classes of a cell; of multilabel"
     )
     symbols: Literal["auto", "characters", "words"] = Field(
         "auto", description="what transcripts are made of; auto: words where they are few and each comes often"

@@ -16,6 +16,8 @@ from crossgraft.domains.pictures import thumbnail
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
 from crossgraft.model import Model
+from crossgraft.multilabel import MultiLabel
+from crossgraft.multilabelled import multilabelled
 from crossgraft.prepare import Job
 from crossgraft.proof import proof, with_outputs
 from crossgraft.rejection import rejection
@@ -179,6 +181,9 @@ def _predictions(run: Run, job: Job, task: Classify, test: np.ndarray, log_p: An
         return
     if isinstance(task, Transcribe):
         transcribed(run, job.target, task, test, log_p, kept)
+        return
+    if isinstance(task, MultiLabel):
+        multilabelled(run, job.target, task, test, log_p)
         return
     labels, names = task.decode(log_p), job.target.domain.names[test]
     truth = [task.classes[k] for k in job.target.labels[test]]

@@ -29,10 +29,10 @@ def rejection(job: Job, model: Fitted, held: HeldOut | None, kept: str) -> dict[
     held  of the kept model, `proof.with_outputs`
 
     By labels of the target where there are any that the model has not learned from. Otherwise by the source's, whose
-    scores are those of another domain: more than the share that was asked for may be rejected then. None for tags and
-    transcripts, and where nothing is known.
+    scores are those of another domain: more than the share that was asked for may be rejected then. None for tags,
+    transcripts and sets of classes, and where nothing is known.
     """
-    if job.target.lengths is not None or job.target.truth is not None:
+    if not job.target.plain:
         return None
     of, scores = TARGET, _of_target(job, model, held, kept)
     if scores is None and job.source is not None:

@@ -129,7 +129,8 @@ class Run:
         unknown  labels that are no class of the model are unknown ones: `measure.unknown.open_scores`
         """
         kind = self.model.task.kind
-        opened = open_domain(what, "scored", input=input, label=label, task=kind if kind == "transcribe" else None)
+        told, between = kind if kind in ("transcribe", "multilabel") else None, getattr(self.recipe, "separator", ";")
+        opened = open_domain(what, "scored", input=input, label=label, task=told, separator=between)
         domain = of_kind(opened, self.model.backbone.kind)
         if split is not None:
             domain = domain.take(domain.where(split))

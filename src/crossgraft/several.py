@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Int
 
+from crossgraft.multilabel import MultiLabel
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
 
@@ -75,6 +76,6 @@ def task_of(said: dict[str, Any]) -> Classify:
     if said["kind"] == Multi.kind:
         parts = tuple((str(p["name"]), task_of(p)) for p in said["parts"])
         return Multi(classes, parts, tuple(tuple(map(int, p["columns"])) for p in said["parts"]))
-    kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe)}
+    kinds = {kind.kind: kind for kind in (Classify, Tag, Transcribe, MultiLabel)}
     more = {name: said[name] for name in ("unit", "crf") if name in said}
     return kinds[said["kind"]](classes, **more)

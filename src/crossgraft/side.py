@@ -14,13 +14,14 @@ from crossgraft import features
 from crossgraft.alignments import a_symbol, cross_entropy
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.chains import Chain
-from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.domains.domain import Domain
+from crossgraft.domains.sentences import with_lengths
 from crossgraft.domains.splits import groups_apart, tolerate
-from crossgraft.errors import CrossgraftError
+from crossgraft.features.frames import each
 from crossgraft.features.ragged import Ragged
-from crossgraft.folds import folds, whole_groups
-from crossgraft.seeds import rng
-from crossgraft.tasks import MISSING, Classify, Tag, row_losses
+from crossgraft.folds import folds, stratified, whole_groups, whole_sequences
+from crossgraft.multilabel import Bernoullis, MultiLabel
+from crossgraft.tasks import MISSING, Classify, Tag, log_softmax, row_losses
 from crossgraft.transcripts import Transcribe
 
 ENOUGH = 500  # examples of which a tenth can be held out
@@ -40,6 +41,7 @@ class Side:
     lengths  words of each sentence; None where examples are rows
     weights  of the rows, of mean 1, where they do not weigh the same in the domain's cross-entropy
     follows  where tags are learned as sequences (a CRF): 0 where one of the head may follow another, else -inf, (U, U)
+    sets     of sets of classes: 1 where one of `columns` holds, else 0, -1 where missing, (N, k); labels as of truth
     truth    of utterances: columns of each transcript's symbols, none where it is missing; labels are 0 or missing then
     """
 
@@ -51,6 +53,7 @@ class Side:
     free: np.ndarray | None = None
     lengths: Int[np.ndarray, " S"] | None = None
     truth: Ragged | None = None
+    sets: Int[np.ndarray, "N k"] | None = None
     follows: Float[np.ndarray, "U U"] | None = None
     weights: Float[np.ndarray, " N"] | None = None
 
@@ -61,6 +64,9 @@ class Side:
         if isinstance(task, Transcribe):
             return cls._of_utterances(domain, task)
         own = type(task)(tuple(classes))
+        if isinstance(own, MultiLabel):
+            sets = domain.labels_as(own.sets)
+            return cls(domain, task.columns(classes), np.where((sets < 0).any(axis=1), MISSING, 0), sets=sets)
         if domain.kind != "sentence":
             return cls(domain, task.columns(classes), own.encode(domain.labels))
         total = len(domain)
@@ -72,26 +78,32 @@ class Side:
 
     @classmethod
     def _of_utterances(cls, domain: Domain, task: Transcribe) -> Side:
-        rows = []
-        for name, text in zip(domain.names, domain.labels, strict=True):
-            try:
-                rows.append(task.symbols(text or ""))
-            except CrossgraftError as wrong:
-                raise CrossgraftError(f"{domain.name}, {name}: {wrong.what}", wrong.remedy) from None
+        rows = domain.labels_as(lambda texts: [task.symbols(text or "") for text in texts])
         labels = np.array([MISSING if y is None else 0 for y in domain.labels], dtype=np.int64)
         return cls(domain, np.arange(len(task.classes)), labels, truth=Ragged.of(rows))
 
     def over(self, columns: Int[np.ndarray, " k"]) -> Side:
-        """The same inputs, read once for both, with the softmax over other columns and without labels."""
-        none = None if self.truth is None else Ragged.of([np.arange(0)] * len(self.labels))
-        return replace(self, columns=columns, labels=np.full(len(self.labels), MISSING), truth=none)
+        """The same inputs, read once for both, with other columns and without labels."""
+        n = len(self.labels)
+        none = None if self.truth is None else Ragged.of([np.arange(0)] * n)
+        sets = None if self.sets is None else np.full((n, len(columns)), MISSING, dtype=np.int8)
+        return replace(self, columns=columns, labels=np.full(n, MISSING), truth=none, sets=sets)
+
+    @property
+    def plain(self) -> bool:
+        """Whether each example is a row with one class for its label."""
+        return self.lengths is None and self.truth is None and self.sets is None
+
+    @property
+    def blind(self) -> float:
+        """The cross-entropy of a guess without looking, nats: ln k, of sets ln 2 a class."""
+        return float(np.log(len(self.columns)) if self.sets is None else np.log(2) * len(self.columns))
 
     @cached_property
     def owner(self) -> Int[np.ndarray, " N"]:
         """The example that each row is of."""
-        if self.lengths is None:
-            return np.arange(len(self.labels))
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+        n = self.lengths
+        return np.arange(len(self.labels)) if n is None else np.repeat(np.arange(len(n)), n)
 
     def examples(self, rows: Rows) -> Int[np.ndarray, " m"]:
         """The examples that rows are of, each once."""
@@ -113,9 +125,13 @@ class Side:
         """The examples whose inputs may be learned from without their labels."""
         return np.flatnonzero(np.isin(self.domain.splits, ("train", "unlabelled")) if self.free is None else self.free)
 
-    def targets(self, rows: Rows) -> Int[np.ndarray, " n"] | Ragged:
-        """Columns of the labels of some rows, or of the symbols of their transcripts."""
-        return self.labels[rows] if self.truth is None else self.truth[rows]
+    def targets(self, rows: Rows) -> Any:
+        """Columns of the labels of some rows, or of the symbols of their transcripts, or which columns hold, (n, k)."""
+        return next(own for own in (self.truth, self.sets, self.labels) if own is not None)[rows]
+
+    def answers(self, rows: Rows | slice = slice(None)) -> Int[np.ndarray, "n ..."]:
+        """Labels of some rows as the convex solvers take them: columns of the head, or which of the domain's hold."""
+        return self.columns[self.labels[rows]] if self.sets is None else self.sets[rows]
 
     def losses(self, log_p: Any, rows: Rows) -> Float[np.ndarray, " m"]:
         """-log p(label) of some rows, nats, one an example; their mean is that over labelled elements: rows, words, or
@@ -125,15 +141,21 @@ class Side:
     def row_losses(self, log_p: Any, rows: Rows) -> Float[np.ndarray, " n"]:
         """The same, one a row."""
         if self.truth is None:
-            return row_losses(log_p, self.labels[rows])
+            return row_losses(log_p, self.targets(rows))
         own = self.truth[rows]
         return cross_entropy(log_p.flat, log_p.lengths, own.flat, own.lengths)
 
-    def chain(self, z: Float[np.ndarray, "n k"], transitions: Float[np.ndarray, "U U"], rows: Rows | None) -> Chain:
-        """What a CRF says of the words of some sentences, by default of all."""
+    def says(self, z: Any, rows: Rows | None = None, transitions: Float[np.ndarray, "U U"] | None = None) -> Any:
+        """What logits of some rows, by default all, say of their labels: log p over the columns, (n, k), of utterances
+        `Frames` of it, of a CRF a `Chain`, of sets of classes `Bernoullis`."""
+        if self.sets is not None:
+            return Bernoullis(z)
+        log_p = each(log_softmax, z)
+        if transitions is None:
+            return log_p
         lengths = self.lengths if rows is None else self.words(rows)
         assert lengths is not None
-        return Chain(z, transitions[np.ix_(self.columns, self.columns)], lengths)
+        return Chain(log_p, transitions[np.ix_(self.columns, self.columns)], lengths)
 
     def loss(self, log_p: Any, rows: Rows) -> float:
         """The cross-entropy of some rows as they weigh, nats."""
@@ -170,11 +192,11 @@ class Side:
         return self._folds(rows, seed, use, most)
 
     def _folds(self, rows: Rows, seed: int, use: str, most: int) -> list[Int[np.ndarray, " m"]]:
+        if self.sets is not None:
+            return stratified(self.sets[rows], seed, use, most)
         if self.lengths is None:
             return folds(self.labels[rows], seed, use, most)
-        order = rng(seed, use).permutation(self.examples(rows))
-        parts = [order[i::most] for i in range(min(most, len(order)))]
-        return [np.flatnonzero(np.isin(self.owner[rows], part)) for part in parts]
+        return whole_sequences(self.owner[rows], seed, use, most)
 
     def held_tenth(self, rows: Rows, seed: int, use: str) -> Int[np.ndarray, " m"]:
         """Places within `rows` that stop the training of a network from nothing: a tenth, none where there is not
@@ -190,11 +212,8 @@ class Side:
         """Inputs and labels of some rows as the gradient loop reads them; of sentences and utterances one
         row of labels each."""
         values = self.pixels(backbone)[self.examples(rows)]
-        if self.truth is not None:
-            return values, self.truth[rows]
-        if (words := self.words(rows)) is None:
-            return values, self.labels[rows]
-        return values, Ragged(self.labels[rows], np.cumsum(words))
+        words = self.words(rows)
+        return values, self.targets(rows) if words is None else Ragged(self.labels[rows], np.cumsum(words))
 
     def pixels(self, backbone: Backbone) -> Any:
         """Inputs as the backbone takes them, one an example: (N, S, S, C) uint8, (N, D) float32 or rows of tokens; read
@@ -224,21 +243,8 @@ class Side:
         good = np.setdiff1d(np.arange(total), [i for i, _ in bad])
         self.domain = self.domain.without(bad)
         tolerate(self.domain.skipped, total, self.domain.name)
-        self.labels = self.labels[good]
-        self.truth = None if self.truth is None else self.truth[good]
         self.__dict__.pop("owner", None)
-        self.free = None if self.free is None else self.free[good]
-        self.weights = None if self.weights is None else self.weights[good]
+        for name in ("labels", "truth", "sets", "free", "weights"):
+            if (own := getattr(self, name)) is not None:
+                setattr(self, name, own[good])
         self.kept = {k: v[good] for k, v in self.kept.items()}
-
-
-def with_lengths(domain: Domain) -> tuple[Domain, Int[np.ndarray, " S"]]:
-    """A domain of sentences without those that have no word, and how many words each has."""
-    lengths: list[int] = []
-    bad: list[tuple[int, str]] = []
-    for i in range(len(domain)):
-        try:
-            lengths.append(len(domain.read(i)))
-        except Unreadable as wrong:
-            bad.append((i, wrong.reason))
-    return domain.without(bad) if bad else domain, np.array(lengths, dtype=np.int64)

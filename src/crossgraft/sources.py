@@ -84,10 +84,10 @@ def alone(
     each = max(ROWS // len(own), 1)
     rows = [np.sort(rng(job.recipe.seed, f"source {s}").permutation(at)[:each]) for s, at in enumerate(own)]
     scale = scaling(x_t[job.rows], x[np.concatenate(rows)])
-    part = Part(scale.apply(x_t[job.rows]), target.columns[target.labels[job.rows]], target.columns)
+    part = Part(scale.apply(x_t[job.rows]), target.answers(job.rows), target.columns)
     found = []
     for at in rows:
-        beside = Part(scale.apply(x[at]), source.columns[source.labels[at]], source.columns)
+        beside = Part(scale.apply(x[at]), source.answers(at), source.columns)
         solved = path(part, beside, len(job.task.classes), lams=[LAM], ridges=RIDGES)
         found.append(solved.choose("min").losses)
     return np.stack(found)

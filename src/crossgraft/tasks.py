@@ -6,9 +6,9 @@ classes. Equal class sets share the whole head, overlapping ones the common colu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -43,6 +43,9 @@ class Classify:
         try:
             return np.array([MISSING if y is None else column[y] for y in labels], dtype=np.int64)
         except KeyError as unknown:
+            if isinstance(unknown.args[0], frozenset):
+                what = "the labels are sets of classes, and one class an example is needed"
+                raise CrossgraftError(what, "only crossgraft fit --task multilabel learns them") from None
             label = str(unknown.args[0])
             remedy = nearest(label, list(self.classes)) or f"the classes are {', '.join(self.classes[:10])}"
             raise CrossgraftError(f"label {label!r} is none of the {len(self.classes)} classes", remedy) from None
@@ -60,6 +63,10 @@ class Classify:
     ) -> Float[np.ndarray, " N"]:
         """-log p(y_i | x_i) in nats, for labelled examples; of a `Chain` its `losses`."""
         return row_losses(log_probabilities, targets)
+
+    def says(self, logits: Float[np.ndarray, "N K"]) -> Any:
+        """What logits say of the labels: log-probabilities of the classes."""
+        return log_softmax(logits)
 
     def hits(
         self, log_probabilities: Float[np.ndarray, "N K"], targets: Int[np.ndarray, " N"]
@@ -202,11 +209,20 @@ def log_softmax(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
     return log_p
 
 
-def row_losses(
-    log_probabilities: Float[np.ndarray, "N K"] | Chain, targets: Int[np.ndarray, " N"]
-) -> Float[np.ndarray, " N"]:
-    """-log p(y_i | x_i) of each row, nats; of a CRF that of each word after the tag before it."""
-    if isinstance(log_probabilities, Chain):
-        return log_probabilities.losses(targets)
-    losses: np.ndarray = -log_probabilities[np.arange(len(targets)), targets]
+def row_losses(log_probabilities: Any, targets: Int[np.ndarray, "N ..."]) -> Float[np.ndarray, " N"]:
+    """-log p(y_i | x_i) of each row, nats; of a CRF that of each word after the tag before it, of sets of classes the
+    sum over classes (`multilabel.Bernoullis`)."""
+    if not isinstance(log_probabilities, np.ndarray):
+        losses: np.ndarray = log_probabilities.losses(targets)
+        return losses
+    losses = -log_probabilities[np.arange(len(targets)), targets]
     return losses
+
+
+def classes_of(label: str | frozenset[str]) -> Collection[str]:
+    """The classes that a label holds: of a set all of them, else itself.
+
+    >>> classes_of("ant"), sorted(classes_of(frozenset({"ant", "bee"})))
+    (('ant',), ['ant', 'bee'])
+    """
+    return label if isinstance(label, frozenset) else (label,)

@@ -135,7 +135,7 @@ class Steps:
             start, {name: (side, learning)}, ce(name), "from_nothing", use,
             head=False, evaluate=(side, rows[held]) if len(held) else None, history=history,
         )  # fmt: skip
-        if (warning := stuck(history, float(np.log(len(side.columns))))) is not None:
+        if (warning := stuck(history, side.blind)) is not None:
             self.job.warnings.append(warning)
         return trained
 
@@ -238,6 +238,7 @@ def fit(
     say(f"run {folder}: reading the domains")
     with timed("prepare"):
         job = prepare(asked, what, sources, layers)
+    refuse(asked, job.task.kind)
     steps = Steps(job, folder / "checkpoints", run.log)
     outcome = four_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())

@@ -10,6 +10,7 @@ from typing import Any
 
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.multilabel import SEPARATOR
 
 __all__ = ["Domain", "Unreadable", "open_domain"]
 
@@ -27,6 +28,7 @@ def open_domain(
     split: str | None = None,
     group: str | None = None,
     task: str | None = None,
+    separator: str | None = None,
 ) -> Domain:
     """A Domain from anything that holds examples; `name` is what messages call it.
 
@@ -39,8 +41,9 @@ def open_domain(
             `datasets.Dataset` or `DatasetDict`; a map-style torch data set of (input, label); "mnist5000" or
             "sklearn-digits"; a name that the `datasets` library knows; a path of audio and
             `?env=noise:10dB`, heard in another environment (`domains/environments.py`)
-    task    tag: files hold tagged sentences; transcribe: clips with transcripts; classify: neither; else their first
-            lines say it
+    task    tag: files hold tagged sentences; transcribe: clips with transcripts; multilabel: labels are sets of
+            classes, in texts between `separator`s; classify: none of these; else their first lines say it, and labels
+            that are lists, sets or rows of 0 and 1
     input, label, split, group   columns of a table, or of a `datasets` data set; an input of two texts is
             `first+second`; of several label columns each is in `Domain.more`; where no column is called `group` there
             are no groups
@@ -50,6 +53,19 @@ def open_domain(
     >>> len(open_domain(([[0.0, 1.0], [1.0, 0.0]], ["a", "b"]), "two"))
     2
     """
+    from crossgraft.domains.label_sets import as_sets, holds_sets
+
+    domain = _opened(what, name, input, label, split, group, task)
+    if task == "classify" and holds_sets(domain):
+        what = f"{name}: labels are lists or sets of classes, and --task classify needs one class an example"
+        raise UsageError(what, "give --task multilabel")
+    return as_sets(domain, separator or SEPARATOR) if task == "multilabel" or holds_sets(domain) else domain
+
+
+def _opened(
+    what: Any, name: str, input: str | None, label: str | Sequence[str] | None, split: str | None, group: str | None,
+    task: str | None,
+) -> Domain:  # fmt: skip
     if isinstance(what, Domain):
         return what
     if isinstance(what, (str, os.PathLike)):
@@ -74,7 +90,8 @@ def open_domain(
         what = (what, None)
     if isinstance(what, tuple) and len(what) in (2, 3) and isinstance(what[1], dict):
         return _several(what, name)
-    if isinstance(what, tuple) and len(what) in (2, 3) and _tagged(what[1]):
+    sets = task == "multilabel" or (isinstance(what, tuple) and hasattr(what[0], "dtype"))
+    if isinstance(what, tuple) and len(what) in (2, 3) and not sets and _tagged(what[1]):
         from crossgraft.domains.sentences import sentence_domain
 
         return sentence_domain(what[0], what[1], name, split=what[2] if len(what) == 3 else None)
@@ -131,7 +148,7 @@ def _open_path(
 
         return in_environment(_open_path(bare, name, input, label, split, group, task), place)
     path = Path(text).expanduser()
-    if path.exists() and task not in ("classify", "transcribe"):
+    if path.exists() and task not in ("classify", "transcribe", "multilabel"):
         from crossgraft.domains.conll import holds_tags, tagged_domain
 
         if task == "tag" or holds_tags(path):

@@ -12,7 +12,7 @@ import numpy as np
 
 from crossgraft.domains.digest import array_digest
 from crossgraft.domains.domain import SOUND, Domain, Kind
-from crossgraft.domains.labels import labels, splits, unique_names
+from crossgraft.domains.labels import labels, several, splits, unique_names
 from crossgraft.domains.pictures import from_array, white_of
 from crossgraft.domains.sentences import as_sentences
 from crossgraft.domains.texts import is_texts, text_domain
@@ -37,7 +37,7 @@ def array_domain(
     >>> array_domain(np.eye(2), ["a", None], "two").labels.tolist()
     ['a', None]
     """
-    values = as_array(inputs)
+    values, y = as_array(inputs), several(y)
     if is_texts(values):
         return text_domain(
             list(values), name, labels=None if y is None else as_array(y), names=names,

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from crossgraft.errors import Skipped
-from crossgraft.tasks import natural_order, spans, tags_of
+from crossgraft.errors import CrossgraftError, Skipped
+from crossgraft.tasks import classes_of, natural_order, spans, tags_of
 
 Kind = Literal["image", "vector", "text", "sentence", "audio", "utterance"]
 SEQUENCES: tuple[Kind, ...] = ("sentence", "utterance")  # kinds whose labels are sequences
@@ -34,7 +34,8 @@ class Domain:
             "sentence": its words, a tuple of str; "audio": float32 (samples,) at 16 kHz;
             "utterance": the same, labelled with what is said
     inputs  N paths, arrays or texts, or anything that can be indexed
-    labels  object array (N,) of str, of sentences tuples of tags in BIO; None where missing
+    labels  object array (N,) of str, of sentences tuples of tags in BIO, frozensets where an example has any number of
+            classes (`label_sets.py`); None where missing
     names   (N,) str, unique: the path relative to the folder, or the row; used in messages and predictions
     splits  (N,) str, each "train", "val", "test", "unlabelled", or "" where the data give none
     skipped examples that were left out, with the reason
@@ -82,7 +83,19 @@ class Domain:
         utterances the transcripts, whose symbols `transcripts.py` knows."""
         if self.kind == "sentence":
             return tags_of(t for y in self.labels if y is not None for _, _, t in spans(y))
-        return natural_order({y for y in self.labels if y is not None})
+        return natural_order({c for y in self.labels if y is not None for c in classes_of(y)})
+
+    def labels_as(self, read: Callable[[Sequence[Any] | np.ndarray], Any]) -> Any:
+        """The labels as a function of them has it; raises with the name of the example whose label is wrong."""
+        try:
+            return read(self.labels)
+        except CrossgraftError:
+            for name, label in zip(self.names, self.labels, strict=True):
+                try:
+                    read([label])
+                except CrossgraftError as wrong:
+                    raise CrossgraftError(f"{self.name}, {name}: {wrong.what}", wrong.remedy) from None
+            raise
 
     def where(self, split: str) -> np.ndarray:
         """Indices of a split."""

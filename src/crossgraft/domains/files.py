@@ -15,6 +15,7 @@ import numpy as np
 from crossgraft.domains.arrays import array_domain, as_array
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.labels import SPLIT_NAMES
+from crossgraft.domains.labels import labels as tidy
 from crossgraft.errors import CrossgraftError
 
 INPUTS = ("x", "images", "data", "inputs", "input", "features", "image")
@@ -41,7 +42,8 @@ def dict_domain(arrays: Mapping[str, Any], name: str) -> Domain:
     inputs, labels, splits, names = [], [], [], []
     for split, part in usable.items():
         values = as_array(part["input"])
-        y = as_array(part["label"]).reshape(-1) if "label" in part else np.full(len(values), None, dtype=object)
+        y = as_array(part["label"]) if "label" in part else np.full(len(values), None, dtype=object)
+        y = tidy(y, len(y))[0] if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
         if len(y) != len(values):
             raise CrossgraftError(
                 f"{name}: {len(values)} inputs but {len(y)} labels in {split or 'it'}", "give one label an example"

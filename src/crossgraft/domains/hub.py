@@ -66,7 +66,8 @@ def dataset_domain(
     if chosen.split is not None and (parts is None or split is not None):
         parts = list(data[chosen.split])
     features = data.features
-    class_names = getattr(features.get(chosen.label), "names", None)
+    own = features.get(chosen.label)
+    class_names = getattr(getattr(own, "feature", own), "names", None)  # of several classes an example, of each
     pictures = [c for c, f in features.items() if isinstance(f, datasets.Image)]
     picture = next((c for c in pictures if input in (None, c)), None)
     if picture is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
+BOUND = "\0"  # before each class of a set that is kept as one text until all is read
 MISSING = ("", "nan", "NaN", "<NA>", "NaT")  # the last two are how pandas writes it
 
 
@@ -28,6 +29,8 @@ def label(value: Any) -> str | None:
     >>> label(3.0), label(" ant "), label(float("nan")), label("")
     ('3', 'ant', None, None)
     """
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        return bound(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -43,6 +46,55 @@ def label(value: Any) -> str | None:
     return None if text in MISSING else text
 
 
+def bound(classes: Iterable[Any]) -> str:
+    """Any number of classes as one text, which no class is (`label_sets.set_of`).
+
+    >>> bound(["b", "a"]), bound([])
+    ('\\x00a\\x00b', '\\x00')
+    """
+    return BOUND + BOUND.join(sorted({text for c in classes if (text := label(c)) is not None}))
+
+
+def several(values: Any) -> Any:
+    """Labels of which some are lists or sets of classes, or a frame of 0 and 1, as one text each; others as they are.
+
+    Rows of numbers of one length are left: they are a matrix.
+    """
+    if hasattr(values, "columns") and hasattr(values, "to_numpy"):
+        return matrix(values.to_numpy(), [str(c) for c in values.columns]) if values.shape[1] > 1 else values
+    if not isinstance(values, (list, tuple)):
+        return values
+    held = [v for v in values if isinstance(v, (list, tuple, set, frozenset))]
+    lengths = {len(v) for v in held}
+    numbers = all(isinstance(v, (list, tuple)) and not any(isinstance(t, str) for t in v) for v in held)
+    if not held or (numbers and len(lengths) == 1 and 0 not in lengths and len(held) == len(values)):
+        return values
+    return [bound(v) if isinstance(v, (list, tuple, set, frozenset)) else v for v in values]
+
+
+def matrix(values: np.ndarray, class_names: Sequence[str] | None = None) -> list[str | None]:
+    """Rows of 0 and 1, one a class, as sets of classes; a row of NaN or -1 has no label.
+
+    >>> matrix(np.array([[0, 1], [-1, -1]]), ["a", "b"])
+    ['\\x00b', None]
+    """
+    cells = np.asarray(values, dtype=float)
+    missing = (np.isnan(cells) | (cells == -1)).all(axis=1)
+    odd = np.argwhere(~np.isin(cells, (0, 1)) & ~missing[:, None])
+    if len(odd):
+        i, k = odd[0]
+        raise CrossgraftError(
+            f"the labels have shape {cells.shape}, and row {i}, column {k} is {cells[i, k]:g}",
+            "give one label an example, shape (N,), or 0 and 1 for each of K classes, shape (N, K)",
+        )
+    names = [str(k) for k in range(cells.shape[1])] if class_names is None else list(class_names)
+    if len(names) != cells.shape[1]:
+        raise CrossgraftError(f"{cells.shape[1]} columns of labels but {len(names)} classes", "name each column")
+    return [
+        None if gone else bound(names[k] for k in np.flatnonzero(row)) for row, gone in zip(cells, missing, strict=True)
+    ]
+
+
 def labels(
     values: Sequence[Any] | np.ndarray | None, n: int, class_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -56,12 +108,16 @@ def labels(
     if isinstance(values, np.ndarray):
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
+        if values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "buif":
+            values, class_names = np.array(matrix(values, class_names), dtype=object), None
         if values.ndim != 1:
             raise CrossgraftError(f"the labels have shape {values.shape}", "give one label an example: shape (N,)")
     if len(values) != n:
         raise CrossgraftError(f"{n} inputs but {len(values)} labels", "give one label an example")
     blanks: dict[str, None] = {}
     for i, value in enumerate(values):
+        if class_names is not None and isinstance(value, (list, tuple, np.ndarray)):
+            value = [class_names[int(k)] for k in value if 0 <= k < len(class_names)]
         if class_names is not None and isinstance(value, (int, float, np.number)):
             value = class_names[int(value)] if 0 <= value < len(class_names) else None  # not where NaN
         out[i] = label(value)

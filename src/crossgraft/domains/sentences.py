@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.labels import splits, unique_names
@@ -138,3 +139,15 @@ def _kind(c: str) -> str:
         return "." if "\u2e80" <= c <= "\u9fff" or "\uf900" <= c <= "\ufaff" else "w"
     category = unicodedata.category(c)
     return "w" if category[0] == "M" else " " if c.isspace() or category[0] == "C" else "."
+
+
+def with_lengths(domain: Domain) -> tuple[Domain, Int[np.ndarray, " S"]]:
+    """A domain of sentences without those that have no word, and how many words each has."""
+    lengths: list[int] = []
+    bad: list[tuple[int, str]] = []
+    for i in range(len(domain)):
+        try:
+            lengths.append(len(domain.read(i)))
+        except Unreadable as wrong:
+            bad.append((i, wrong.reason))
+    return domain.without(bad) if bad else domain, np.array(lengths, dtype=np.int64)

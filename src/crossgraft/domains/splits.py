@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from crossgraft.domains.domain import SEQUENCES, SOUND, Domain
+from crossgraft.domains.set_splits import drawn_shots, drawn_test
 from crossgraft.domains.sorts import BESIDE
 from crossgraft.errors import CrossgraftError, Skipped, UsageError
 from crossgraft.seeds import rng
-from crossgraft.tasks import natural_order
+from crossgraft.tasks import classes_of, natural_order
 
 TOLERATED = 0.05
 
@@ -26,7 +27,8 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
     - Where groups are known (speakers, patients), the test part is of whole groups, as near to its share as they allow.
     - `shots` labels a class of the training part are known, drawn by `seed`; the rest of the domain is test data.
       Draws with more shots contain those with fewer. Of sentences and utterances `shots` are known in all, and a share
-      of them all is test data: one holds several classes.
+      of them all is test data: one holds several classes. Where a label is a set of classes, at least `shots` examples
+      of each class, and of none, are known, as far as there are so many; test data are of all classes (`set_splits`).
     - Examples without a label are "unlabelled" in the training part, and in no split ("") in a held-out one. Labels of
       examples that the data call unlabelled are dropped.
 
@@ -104,6 +106,8 @@ def _drawn_test(domain: Domain, pool: np.ndarray, seed: int, share: float) -> np
         return whole
     if domain.kind in SEQUENCES:
         return order[: min(max(1, round(share * len(order))), len(order) - 1)]
+    if any(isinstance(y, frozenset) for y in domain.labels[pool]):
+        return drawn_test(domain.labels, pool, share, rng(seed, "split"))
     drawn = []
     for c in domain.classes:
         of_class = [i for i in order if domain.labels[i] == c]
@@ -120,8 +124,8 @@ def _drawn_groups(domain: Domain, pool: np.ndarray, seed: int, share: float) -> 
     wanted, chosen = share * len(pool), np.zeros(len(pool), dtype=bool)
     for name in names[: len(names) - 1]:
         own = called == name
-        left = {domain.labels[i] for i in pool[~chosen & ~own]}
-        covered = domain.kind in SEQUENCES or left >= {domain.labels[i] for i in pool}
+        left, every = ({c for y in domain.labels[p] for c in classes_of(y)} for p in (pool[~chosen & ~own], pool))
+        covered = domain.kind in SEQUENCES or left >= every
         nearer = abs(chosen.sum() + own.sum() - wanted) < abs(chosen.sum() - wanted)
         if nearer and covered:
             chosen |= own
@@ -168,6 +172,8 @@ def _drawn_shots(domain: Domain, pool: np.ndarray, seed: int, shots: int) -> np.
         )
     if domain.kind in SEQUENCES:
         return order[:shots]
+    if any(isinstance(y, frozenset) for y in domain.labels[pool]):
+        return drawn_shots(domain.labels, order, shots)
     drawn = []
     for c in domain.classes:
         of_class = [i for i in order if domain.labels[i] == c]

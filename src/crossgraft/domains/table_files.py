@@ -139,7 +139,8 @@ def _parquet(path: Path) -> Table:
     names: dict[str, list[str]] = {}
     if b"huggingface" in (read.schema.metadata or {}):
         features = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]
-        names = {c: f["names"] for c, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
+        each = {c: f.get("feature", f) for c, f in features.items() if isinstance(f, dict)}
+        names = {c: f["names"] for c, f in each.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
     columns = {c: _column(read.column(c)) for c in read.column_names}
     return Table(columns, [f"row {i + 1}" for i in range(read.num_rows)], [], names)
 

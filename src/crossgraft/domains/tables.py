@@ -28,6 +28,7 @@ from crossgraft.domains.columns import (
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.folders import example_files
 from crossgraft.domains.label_columns import together, unbound
+from crossgraft.domains.label_sets import flagged
 from crossgraft.domains.labels import group_names
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
@@ -94,6 +95,7 @@ def rows_domain(
         both, joined = together(table, label, where)
         whole = rows_domain(both, folder, where, name, input=input, label=joined, split=split, group=group)
         return unbound(whole, label)
+    table = flagged(table, label, where)
     known, n = list(table.columns), len(table.rows)
     chosen = choose(known, where, input, label, split)
     if n == 0:

@@ -44,10 +44,16 @@ class Frames:
         return Frames(function(self.flat), self.ends)
 
     def means(self) -> Float[np.ndarray, "N D"]:
-        """The mean over the frames of each clip."""
-        sums = np.add.reduceat(self.flat, self.ends - self.lengths)
-        means: np.ndarray = sums / self.lengths[:, None]
-        return means
+        """The mean over the frames of each clip; 0 where it has none.
+
+        >>> Frames(np.array([[1.0], [3.0]]), np.array([2, 2])).means().tolist()
+        [[2.0], [0.0]]
+        """
+        out = np.zeros((len(self), self.flat.shape[1]), dtype=self.flat.dtype)
+        if (some := self.lengths > 0).any():
+            sums = np.add.reduceat(self.flat, (self.ends - self.lengths)[some], axis=0)
+            out[some] = sums / self.lengths[some, None]
+        return out
 
     def padded(self) -> Float[np.ndarray, "N T D"]:
         """All clips as one array, 0 behind their ends."""

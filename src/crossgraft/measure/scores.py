@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.errors import CrossgraftError
+from crossgraft.multilabel import MultiLabel
 from crossgraft.seeds import rng
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
@@ -93,11 +94,16 @@ def measured(
     groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """`scores` as the doors print them, with n; of tags `entity_scores`, `lengths` being the words of each sentence; of
-    transcripts `transcript_scores`, of `Frames` and the symbols in rows. `groups`: whose each example is."""
+    transcripts `transcript_scores`, of `Frames` and the symbols in rows; of sets of classes
+    `multilabel_scores`. `groups`: whose each example is."""
     if isinstance(task, Transcribe):
         from crossgraft.measure.transcripts import transcript_scores
 
         return transcript_scores(task, log_probabilities, targets, groups)
+    if isinstance(task, MultiLabel):
+        from crossgraft.measure.multilabel import multilabel_scores
+
+        return multilabel_scores(task, log_probabilities, targets)
     if isinstance(task, Tag) and lengths is not None:
         from crossgraft.measure.entities import entity_scores
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from crossgraft.choose import HeldOut, nested
+from crossgraft.choose import HeldOut, leave_one_out
 from crossgraft.domains.domain import SEQUENCES
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Examples, Pool, mean_of
@@ -80,7 +80,7 @@ Head = tuple[Float[np.ndarray, "D k"], Float[np.ndarray, " k"]]
 def _classes(
     pool: Pool, names: Sequence[str], examples: Examples, held: Mapping[str, tuple[float, float]] | None
 ) -> tuple[dict[str, Head], dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Heads of tasks of classes by the convex path, with nested leave-one-out losses."""
+    """Heads of tasks of classes by the convex path, with leave-one-out losses."""
     local = Classify.union(*(pool.task.part(n).classes for n in names))
     values = pool.features(pool.backbone, examples)
     xs = {n: pool.of_task(values, n, examples) for n in names}
@@ -108,7 +108,7 @@ def _classes(
         heads[n] = (head.weight[:, columns], head.bias[columns])
         at[n] = (lam, ridge)
     ends = np.cumsum([p.losses.shape[2] for p in paths.values()])
-    return heads, dict(zip(paths, np.split(nested(*paths.values()), ends[:-1]), strict=True)), at
+    return heads, dict(zip(paths, np.split(leave_one_out(*paths.values()), ends[:-1]), strict=True)), at
 
 
 def _others(pool: Pool, parts: Mapping[str, Part], name: str) -> Part | None:
@@ -129,7 +129,7 @@ def _settled(paths: Sequence[Path]) -> tuple[int, int]:
     before = (-1, -1)
     for _ in range(SETTLED):
         losses, uniform, alone = gathered(paths)
-        at = pick(losses, uniform, paths[0].lams, paths[0].ridges, "even", None, None, alone)
+        at = pick(losses, uniform, paths[0].lams, paths[0].ridges, "posterior", None, None, alone)
         if at == before:
             break
         before = at

@@ -15,6 +15,7 @@ from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.domains.leaks import leak_note, leaks
 from crossgraft.domains.pool import together
+from crossgraft.domains.sentences import with_lengths
 from crossgraft.domains.splits import groups_shared, tolerate
 from crossgraft.errors import UsageError
 from crossgraft.multitask.asked import MultiRecipe, TaskAsked
@@ -22,7 +23,6 @@ from crossgraft.multitask.kinds import alike, check, side_of, task_of
 from crossgraft.multitask.opening import Labels, bare, opened, parted
 from crossgraft.multitask.pool import Pool, schedule_of
 from crossgraft.several import Multi
-from crossgraft.side import with_lengths
 
 
 def given(recipe: MultiRecipe, data: Mapping[str, Any], layers: Any = None) -> Pool:

@@ -158,11 +158,6 @@ def schedule_of(recipe: MultiRecipe, backbone: Backbone) -> str:
 
 def mean_of(values: Any, lengths: Int[np.ndarray, " N"] | None) -> Any:
     """One row an example: the mean over its words or frames; 0 where it has none."""
-    flat, counts = (values.flat, values.lengths) if isinstance(values, Frames) else (values, lengths)
-    if counts is None:
-        return values
-    some, starts = counts > 0, np.cumsum(counts) - counts
-    out = np.zeros((len(counts), flat.shape[1]), dtype=flat.dtype)
-    if some.any():
-        out[some] = np.add.reduceat(flat, starts[some], axis=0) / counts[some, None]
-    return out
+    if isinstance(values, Frames) or lengths is None:
+        return values.means() if isinstance(values, Frames) else values
+    return Frames(values, np.cumsum(lengths)).means()

@@ -12,6 +12,7 @@ import numpy as np
 from crossgraft.domains.arrays import of_kind
 from crossgraft.domains.domain import SEQUENCES, Domain
 from crossgraft.domains.loose import inputs_of
+from crossgraft.domains.sentences import with_lengths
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.features.frames import each
 from crossgraft.measure.scores import measured
@@ -22,7 +23,6 @@ from crossgraft.multitask.opening import bare, opened
 from crossgraft.multitask.pool import mean_of
 from crossgraft.run import Run
 from crossgraft.several import Multi
-from crossgraft.side import with_lengths
 from crossgraft.tasks import Classify, log_softmax
 
 ALONE = "alone"  # folder of the models of tasks that are better by themselves

@@ -17,13 +17,13 @@ FLIPPED = 0.1  # share of pseudo-labels that still change at the last epoch
 ADVERSARIAL = {name for name, row in TERMS.items() if {"domain", "conditional"} & set(row.heads)} - {"fooled"}
 
 
-def diagnose(history: Sequence[Mapping[str, Any]], classes: int) -> list[str]:
+def diagnose(history: Sequence[Mapping[str, Any]], blind: float) -> list[str]:
     """Sentences from the rows that the loop logged, each with what to try; none where nothing is wrong.
 
-    classes  of the source: a blind guess costs their logarithm
+    blind  what a guess without looking costs on the source, nats
 
     >>> rows = [{"step": s, "lr": 0.1, "objective": 0.1, "terms": {"dann": 0.01}} for s in range(8)]
-    >>> diagnose(rows, 10)[0].split(":")[0]
+    >>> diagnose(rows, math.log(10))[0].split(":")[0]
     'dann ends at 0.010 nats'
     """
     said: list[str] = []
@@ -35,7 +35,7 @@ def diagnose(history: Sequence[Mapping[str, Any]], classes: int) -> list[str]:
         values = [float(row["terms"][key]) for row in rows]
         if key == "ce(source)":
             own = [{"step": r["step"], "lr": r["lr"], "objective": v} for r, v in zip(rows, values, strict=True)]
-            if (sentence := stuck(own, math.log(classes))) is not None:
+            if (sentence := stuck(own, blind)) is not None:
                 said.append(f"the source is not learned: {sentence}")
         elif key in ADVERSARIAL and len(values) >= 4:
             said += _domains(key, values)

@@ -38,6 +38,7 @@ class TermRow:
     entropic  False for what is no cross-entropy
     through   "features" where its gradient reaches nothing but layers, "heads" where nothing but its own heads
     spoken    whether it holds for the frames of utterances, of which none has a label of its own
+    multilabel  whether it holds for any number of classes an example
     """
 
     name: str
@@ -55,6 +56,7 @@ class TermRow:
     entropic: bool = True
     through: str = "logits"
     spoken: bool = False
+    multilabel: bool = False
     citation: str = ""
 
     def reads(self, term: Term) -> tuple[str, ...]:
@@ -70,10 +72,12 @@ _CDAN: dict[str, Any] = _ADVERSE | {"heads": ("conditional",)}
 
 TERMS = {row.name: row for row in (
     TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True, spoken=True,
-            citation="Good 1952"),
+            multilabel=True, citation="Good 1952"),
     TermRow("words", words, default="target", heads=("vocabulary",), labels=True, citation="Devlin et al. 2019"),
-    TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), citation="Ganin et al. 2016", **_ADVERSE),
-    TermRow("dann_groups", domain_terms.dann_groups, _PAIR, heads=("groups",), citation="Shinohara 2016", **_ADVERSE),
+    TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), multilabel=True,
+            citation="Ganin et al. 2016", **_ADVERSE),
+    TermRow("dann_groups", domain_terms.dann_groups, _PAIR, heads=("groups",), multilabel=True,
+            citation="Shinohara 2016", **_ADVERSE),
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e", partial(domain_terms.cdan, weighting="per_domain"), _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e_joint", partial(domain_terms.cdan, weighting="joint"), _PAIR, citation="Long et al. 2018", **_CDAN),
@@ -82,9 +86,9 @@ TERMS = {row.name: row for row in (
     TermRow("fooled", domain_terms.fooled, default=_FREE, heads=("domain",), through="features",
             citation="Tzeng et al. 2017"),
     TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", spoken=True,
-            citation="Sun 2016"),
+            multilabel=True, citation="Sun 2016"),
     TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", spoken=True,
-            citation="Long et al. 2015"),
+            multilabel=True, citation="Long et al. 2015"),
     TermRow("entropy", self_terms.entropy, default=_FREE, spoken=True, citation="Grandvalet and Bengio 2004"),
     TermRow("im", self_terms.information_maximisation, default=_FREE, least=2, spoken=True,
             citation="Krause et al. 2010"),
@@ -100,9 +104,9 @@ TERMS = {row.name: row for row in (
     TermRow("agreement", self_terms.agreement, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("balance", self_terms.balance, default=_FREE, least=2, citation="Saito et al. 2018"),
     TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False, spoken=True,
-            citation="Li et al. 2018"),
+            multilabel=True, citation="Li et al. 2018"),
     TermRow("bss", keep_terms.batch_spectrum, default="target", least=2, entropic=False, through="features",
-            citation="Chen et al. 2019"),
+            multilabel=True, citation="Chen et al. 2019"),
     TermRow("lwf", keep_terms.teacher, default="target", heads=("source",), teacher=True, citation="Li and Hoiem 2016"),
     TermRow("cotuning", keep_terms.relation, ("target",), heads=("source",), options=("relation",), labels=True,
             citation="You et al. 2020"),

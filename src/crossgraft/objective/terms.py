@@ -29,7 +29,8 @@ def cross_entropy(
     label_smoothing  s: P_i becomes (1 - s) P_i + s / k  (Szegedy et al., CVPR 2016)
     class_weights    w (k,): element i weighs w_i = sum_k P_i(k) w(k) before smoothing, and n becomes sum_i w_i
     Rows that weigh differently (`view.weight`, of mean 1 over their domain) do so in the sum, n staying what it is.
-    Without a labelled element the value is 0, with a gradient of 0. Of utterances it is `alignment`, of a CRF `chain`.
+    Without a labelled element the value is 0, with a gradient of 0. Of utterances it is `alignment`, of a CRF `chain`,
+    of sets of classes `bernoullis`.
 
     >>> logits = torch.tensor([[0.0, 0.0], [9.0, 9.0]])
     >>> round(cross_entropy(View(logits, logits, torch.tensor([1, -1]))).item(), 4)
@@ -39,6 +40,8 @@ def cross_entropy(
         return chain(view)
     if view.frames is not None:
         return alignment(view)
+    if view.labels.ndim == 2:
+        return bernoullis(view, label_smoothing=label_smoothing)
     logits = view.logits.float()
     weighed = "weight" in view.rows
     if view.soft is None and class_weights is None and not weighed:  # one fused kernel for the usual case
@@ -56,6 +59,23 @@ def cross_entropy(
     # Where no element weighs anything the numerator is 0 too.
     total = (w * view.weight * losses).sum() if weighed else (w * losses).sum()
     return total / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
+
+
+def bernoullis(view: View, *, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    """H = -(1/n) sum_i w_i sum_k [y_ik log Q_ik + (1 - y_ik) log(1 - Q_ik)] over the n labelled elements, in nats.
+
+    Q = sigma(logits), y (B, k) is 1 where a class holds; a row of -1 has no label. The sum over classes is the
+    cross-entropy of K independent Bernoulli variables; w of mean 1 over the domain.
+    label_smoothing  s: y becomes (1 - s) y + s / 2
+
+    >>> z = torch.zeros(2, 3)
+    >>> round(bernoullis(View(z, z, torch.tensor([[1, 0, 0], [-1, -1, -1]]))).item() / 3, 4)
+    0.6931
+    """
+    known = view.labels[:, 0] != MISSING
+    y = (1 - label_smoothing) * (view.labels == 1).float() + label_smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(view.logits.float(), y, reduction="none").sum(1)
+    return torch.where(known, view.weight * losses, 0.0).sum() / known.sum().clamp(min=1)
 
 
 def words(view: View, *, vocabulary: Vocabulary) -> Float[Tensor, ""]:

@@ -18,7 +18,7 @@ class View:
 
     features  what the head reads
     logits    of the domain's own classes
-    labels    long, -1 where missing
+    labels    long, -1 where missing; of sets of classes 1 where one holds, else 0, (B, k)
     soft      distributions that take the place of one-hot labels (mixup); not read where the label is missing
     strong    the same examples under the strong augmentation
     teacher   the same inputs through the layers and the source columns as they were when training began
@@ -32,7 +32,7 @@ class View:
 
     features: Float[Tensor, "B D"]
     logits: Float[Tensor, "B k"]
-    labels: Int[Tensor, " B"]
+    labels: Int[Tensor, "B ..."]
     soft: Float[Tensor, "B k"] | None = None
     strong: View | None = None
     teacher: View | None = None

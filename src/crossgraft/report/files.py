@@ -67,6 +67,7 @@ class RunFiles:
     pictures: list[Picture] = field(default_factory=list)
     texts: list[ShownText] = field(default_factory=list)
     sentences: list[dict[str, Any]] = field(default_factory=list)
+    sets: list[dict[str, Any]] = field(default_factory=list)
     utterances: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
     recipe: str = ""
     notes: list[str] = field(default_factory=list)
@@ -76,7 +77,7 @@ def read(folder: Path) -> RunFiles:
     """Read a run folder. Only result.json is needed; a broken line or file costs itself and is noted."""
     notes: list[str] = []
     result = _result(folder / "result.json")
-    transcripts = part(result, "task").get("kind") == "transcribe"  # whose lines have no probabilities to draw
+    apart = part(result, "task").get("kind") in ("transcribe", "multilabel")  # whose lines are not of one class
     return RunFiles(
         result=result,
         measures=[
@@ -84,10 +85,11 @@ def read(folder: Path) -> RunFiles:
             for row in _lines(folder / "measures.jsonl", clean, notes)
             if "model" in row and number(row.get("step")) is not None
         ],
-        predictions=[] if transcripts else list(_lines(folder / "predictions.jsonl", _prediction, notes)),
+        predictions=[] if apart else list(_lines(folder / "predictions.jsonl", _prediction, notes)),
         pictures=_pictures(folder / "pictures", notes),
         texts=_texts(_rows(folder / "texts.json", notes)),
         sentences=_rows(folder / "sentences.json", notes),
+        sets=_rows(folder / "sets.json", notes),
         utterances=[
             (row, _bytes(folder / "pictures", row.get("sound"), SOUND))
             for row in _rows(folder / "utterances.json", notes)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crossgraft.report import said, sections, tags, words, worth
+from crossgraft.report import multilabel, said, sections, tags, words, worth
 from crossgraft.report.files import RunFiles, read
 from crossgraft.report.groups import by_group
 from crossgraft.report.html import put, template
@@ -68,6 +68,8 @@ def context(run: RunFiles) -> dict[str, Any]:
         "pictures": [sections.picture(p) for p in run.pictures],
         "texts": run.texts,
         "sentences": [tags.sentence(row) for row in run.sentences],
+        "by_class": multilabel.by_class(result),
+        "sets": [multilabel.example(row) for row in run.sets],
         "by_type": tags.by_type(result),
         "utterances": [said.utterance(k, row, sound) for k, (row, sound) in enumerate(run.utterances)],
         "by_group": by_group(result),

@@ -23,6 +23,7 @@ CALIBRATED = (
 TESTED = (
     ("accuracy", "Accuracy", "exact McNemar test for accuracy"),
     ("f1", "F1", "bootstrap over sentences for F1"),
+    ("micro_f1", "Micro F1", "bootstrap over examples for F1"),
     ("word_error_rate", "Word error rate", "bootstrap over utterances for the word error rate"),
 )
 CORRECTED = (("vector", "after"), ("label_shift", "after"))

@@ -94,7 +94,7 @@ class Stream:
 
     values      (N, H, W, C) uint8, (N, D) float32, or rows of tokens
     labels      (N,) positions within the domain's own classes, -1 where missing; of sentences rows of them, one a word,
-                of utterances those of their symbols
+                of utterances those of their symbols; of sets of classes (N, k), 1 where one holds, else 0
     batch_size  of all processes together; with fewer examples a batch is the whole set once
     augment     a batch and a generator to a batch
     strong      the same for the second view of terms that ask for one
@@ -110,7 +110,7 @@ class Stream:
     """
 
     values: Shaped[np.ndarray, "N ..."] | Ragged
-    labels: Int[np.ndarray, " N"] | Ragged
+    labels: Int[np.ndarray, "N ..."] | Ragged
     batch_size: int
     augment: Augment | None = None
     strong: Augment | None = None

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.progress import bar
-from crossgraft.solve.convex import Head, Part, solve
+from crossgraft.solve.convex import Head, Part, losses, solve
 from crossgraft.solve.joint import SOURCE_RIDGES, drawn
 from crossgraft.solve.pick import nearest_to_one
-from crossgraft.tasks import log_softmax
 
 LAMS = (0.0, 0.1, 0.3, 1.0, 3.0)
 SOURCE_ROWS = 4000  # that choosing looks at
@@ -41,11 +40,9 @@ def by_folds(
     """
     few = None if source is None else drawn(source, SOURCE_ROWS, seed)
     starts: dict[int, Head] = {}
-    place = np.full(n_columns, -1)
-    place[target.columns] = np.arange(len(target.columns))
 
     @cache
-    def losses(lam: float, ridge: float) -> Float[np.ndarray, " g"]:
+    def held_out(lam: float, ridge: float) -> Float[np.ndarray, " g"]:
         found = np.empty(len(target.y))
         for i, held in enumerate(folds):
             rest = np.setdiff1d(np.arange(len(target.y)), held)
@@ -53,13 +50,12 @@ def by_folds(
             if few is not None and lam:
                 parts.append(replace(few, weight=lam))
             starts[i] = head = solve(parts, n_columns, ridge=ridge, start=starts.get(i))
-            z = target.x[held] @ head.weight[:, target.columns] + head.bias[target.columns]
-            found[held] = -log_softmax(z)[np.arange(len(held)), place[target.y[held]]]
+            found[held] = losses(head, replace(target, x=target.x[held], y=target.y[held]))
             advance(1)
         return sums(found)
 
     with searching(len(folds), few is not None, lam, ridge, SOURCE_RIDGES) as (advance, search):
-        return search(losses)
+        return search(held_out)
 
 
 Losses = Callable[[float, float], Float[np.ndarray, " g"]]

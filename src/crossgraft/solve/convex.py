@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.multilabel import Bernoullis
 from crossgraft.solve.newton import minimise
 from crossgraft.solve.quasi import descend
 from crossgraft.solve.rows import Array, Rows
 from crossgraft.solve.threads import threads_for
+from crossgraft.tasks import log_softmax, row_losses
 
 SMALL = 2e7  # products of one pass below which float64 costs nothing worth saving
 CHUNK = 8192
@@ -21,10 +23,13 @@ CHUNK = 8192
 
 @dataclass(frozen=True)
 class Part:
-    """weight * mean cross-entropy over the labelled rows of one domain, nats."""
+    """weight * mean cross-entropy over the labelled rows of one domain, nats.
+
+    y  the column of each row, or, of sets of classes, 1 where one of `columns` holds, else 0, (n, k); -1 where missing
+    """
 
     x: Float[np.ndarray, "n D"]
-    y: Int[np.ndarray, " n"]
+    y: Int[np.ndarray, "n ..."]
     columns: Int[np.ndarray, " k"]
     weight: float = 1.0
     sample_weight: Float[np.ndarray, " n"] | None = None
@@ -92,6 +97,7 @@ def solve(
 ) -> Head:
     """Minimise sum_parts weight * CE(part) + ridge/2 (|W - W0|^2 + |b - b0|^2), nats.
 
+    Of sets of classes CE is the sum over classes of binary cross-entropies (`by_class.solve_sets`, without a prior).
     Until the objective is at most about `tolerance` nats above its least; `Head.gap` bounds what is left. A part of
     weight zero is not read; rows without a label (-1) are left out. UsageError where nothing can be minimised.
 
@@ -108,11 +114,25 @@ def solve(
     active = [p for p in parts if p.weight != 0]
     if not active:
         raise UsageError("no cross-entropy to minimise", "give at least one part of weight above zero")
+    if np.ndim(active[0].y) == 2:
+        from crossgraft.solve.by_class import solve_sets
+
+        return solve_sets(active, n_columns, ridge=ridge, start=start, tolerance=tolerance)
     w0 = None if prior is None else stacked(prior)
     products = sum(len(p.x) for p in active) * active[0].x.shape[1] * n_columns
     with threads_for(products):
         head = _solve(active, n_columns, ridge, w0, start, tolerance, products < SMALL)
     return replace(head, seconds=time.perf_counter() - began)
+
+
+def losses(head: Head, part: Part) -> Float[np.ndarray, " n"]:
+    """-log p(y_i | x_i) of each labelled row of a part by a head, nats; its weights are not read."""
+    z = part.x @ head.weight[:, part.columns] + head.bias[part.columns]
+    if np.ndim(part.y) == 2:
+        return Bernoullis(z).losses(part.y)
+    place = np.zeros(len(head.bias), dtype=np.int64)
+    place[part.columns] = np.arange(len(part.columns))
+    return row_losses(log_softmax(z), place[part.y])
 
 
 def _solve(

@@ -52,10 +52,9 @@ class Fitted:
     transitions: Float[np.ndarray, "U U"] | None = None
 
     def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
-        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); of utterances `Frames`, of a CRF a
-        `Chain`."""
-        log_p = self.of_features(self.features(side, rows), side.columns)
-        return log_p if self.transitions is None else side.chain(log_p, self.transitions, rows)
+        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); as `Side.says` has
+        them."""
+        return side.says(self.logits(self.features(side, rows), side.columns), rows, self.transitions)
 
     def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
         """What the head reads of some rows of a domain."""
@@ -106,12 +105,12 @@ def solve_frozen(
     """
     if target.truth is not None or target.follows is not None:
         return _solve_sequences(backbone, target, rows, source, n_columns, seed, lam=lam, ridge=ridge, start=start)
-    x, y = frozen_features(backbone, target)[rows], target.columns[target.labels[rows]]
+    x, y = frozen_features(backbone, target)[rows], target.answers(rows)
     x_source = None if source is None or lam == 0 else frozen_features(backbone, source)
     scale = scaling(x) if x_source is None else scaling(x, x_source)
     part, beside = Part(scale.apply(x), y, target.columns), None
     if source is not None and x_source is not None:
-        beside = Part(scale.apply(x_source), source.columns[source.labels], source.columns, 1.0, source.weights)
+        beside = Part(scale.apply(x_source), source.answers(), source.columns, 1.0, source.weights)
     apart = target.lengths is not None or target.groups(rows) is not None
     if apart and (judged or lam is None or ridge is None):
         held = target.folds(rows, seed, "head", CHOICE_FOLDS)
@@ -147,7 +146,7 @@ def solve_source(backbone: Backbone, source: Side, n_columns: int, seed: int) ->
         rows = np.flatnonzero(source.labels >= 0)
         found = _solve_sequences(backbone, source, rows, None, n_columns, seed)
         return replace(found, objective=ce("source"), ridge=None)
-    x, y = frozen_features(backbone, source), source.columns[source.labels]
+    x, y = frozen_features(backbone, source), source.answers()
     scale = scaling(x)
     held = None if source.lengths is None else source.folds(np.arange(len(y)), seed, "source_head")[0]
     part = Part(scale.apply(x), y, source.columns, sample_weight=source.weights)
@@ -236,12 +235,11 @@ def descend(
         domain = next(name for name, (s, _) in sides.items() if s is side)
 
         def held_out(net: Net) -> float:
-            log_p: Any = net.log_probabilities(held, domain)
-            if (own := transitions(net.heads)) is not None:
-                log_p = side.chain(log_p, own.array(), rows)
+            z: Any = net.said(held, domain)
             if backbone.frames is not None:
-                log_p = Frames(log_p, np.cumsum(backbone.frames(held.lengths)))
-            return side.loss(log_p, rows)
+                z = Frames(z, np.cumsum(backbone.frames(held.lengths)))
+            own = transitions(net.heads)
+            return side.loss(side.says(z, rows, None if own is None else own.array()), rows)
 
     found = learn(
         backbone, streams, columns, objective, schedule, settings, (start.weight, start.bias), copied=head,

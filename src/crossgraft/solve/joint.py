@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft.seeds import rng
-from crossgraft.solve.convex import Head, Part, solve
+from crossgraft.solve.convex import Head, Part, losses, solve
 from crossgraft.solve.path import Path, Point, path
-from crossgraft.tasks import log_softmax
 
 PATH_ROWS = 2000  # source examples that choosing lambda looks at
 SOURCE_RIDGES = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -38,7 +37,7 @@ def solve_joint(
     ridge: float | None = None,
     prior: Head | None = None,
     judged: bool = True,
-    rule: str = "even",
+    rule: str = "posterior",
     ridges: Sequence[float] | None = None,
 ) -> Joint:
     """Minimise CE_target + lam CE_source + ridge/2 |W - W0|^2 at the lambda and ridge of the best path.
@@ -46,7 +45,7 @@ def solve_joint(
     lam, ridge  hold one of them; None takes it from the path
     prior       W0, by default zero
     judged      whether leave-one-out is wanted where both are held
-    rule        `Path.choose`: even, one_se or min
+    rule        `Path.choose`: posterior, one_se or min
     ridges      the grid, by default the path's own
 
     Features have mean squared norm 1 (`scaling`). The path reads at most 2,000 source rows drawn by `seed`: their mean
@@ -90,12 +89,9 @@ def solve_alone(
         return replace(part, x=part.x[rows], y=part.y[rows], sample_weight=weights)
 
     def held_out(ridge: float) -> float:
-        head = solve([at(rest)], n_columns, ridge=ridge, prior=prior)
-        log_p = log_softmax((part.x[held] @ head.weight + head.bias)[:, part.columns])
-        place = np.searchsorted(part.columns, part.y[held], sorter=np.argsort(part.columns))
-        losses = -log_p[np.arange(len(held)), np.argsort(part.columns)[place]]
+        found = losses(solve([at(rest)], n_columns, ridge=ridge, prior=prior), at(held))
         return float(
-            losses.mean() if part.sample_weight is None else np.average(losses, weights=part.sample_weight[held])
+            found.mean() if part.sample_weight is None else np.average(found, weights=part.sample_weight[held])
         )
 
     ridge = min(SOURCE_RIDGES, key=held_out) if len(held) else SOURCE_RIDGES[len(SOURCE_RIDGES) // 2]

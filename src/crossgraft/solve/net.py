@@ -31,18 +31,18 @@ from crossgraft.objective.tables import TABLES
 from crossgraft.seeds import seed_for
 from crossgraft.solve.schedules import HEAD
 from crossgraft.solve.weighting import Weighting
-from crossgraft.tasks import MISSING
+from crossgraft.tasks import MISSING, log_softmax
 
 
 class Net(nn.Module):
     """f(x) = features(x) @ W + b, with one head over the union of the classes, (D, U); a domain sees its own columns.
 
-    columns           columns of the head by domain
+    columns           columns of the head by domain; nothing is gathered where a domain sees all in their order
     seed              of the head's first weights, uniform in +-1/sqrt(D)
     learn_statistics  whether BatchNorm statistics learn, see above
 
-    Pictures come as (B, H, W, C) in 0..255, uint8 or float, and are normalised inside; vectors as float (B, D_in),
-    texts as tokens (B, L). Of sentences there are features and logits a word, W of them in place of B.
+    Pictures come as (B, H, W, C) in 0..255 and are normalised inside; vectors as float (B, D_in), texts as tokens (B,
+    L). Of sentences there are features and logits a word, W of them in place of B.
     """
 
     scale: Tensor
@@ -66,7 +66,6 @@ class Net(nn.Module):
         with torch.no_grad():
             for parameter in self.linear.parameters():
                 parameter.uniform_(-bound, bound, generator=draw)
-        # None where a domain sees the whole head in its order: nothing is gathered then.
         self.columns: dict[str, Tensor | None] = {
             d: None if np.array_equal(c, np.arange(n_columns)) else torch.as_tensor(np.asarray(c))
             for d, c in columns.items()
@@ -154,8 +153,7 @@ class Net(nn.Module):
 
     def columns_of(self, domain: str) -> Tensor:
         """The head's columns that a domain sees."""
-        own = self.columns[domain]
-        return torch.arange(self.linear.out_features) if own is None else own
+        return torch.arange(self.linear.out_features) if (own := self.columns[domain]) is None else own
 
     def logits(self, features: Tensor, domain: str) -> Tensor:
         """(B, k) over the columns of a domain."""
@@ -229,11 +227,13 @@ class Net(nn.Module):
         weight, bias = (p.detach().cpu().numpy() for p in (self.linear.weight, self.linear.bias))
         return weight.T.copy(), bias.copy()
 
-    def log_probabilities(
-        self, values: Shaped[np.ndarray, "N ..."] | Ragged, domain: str, batch_size: int = 256
-    ) -> Float[np.ndarray, "N k"]:
-        """log p(y|x) over the classes of a domain, float64, in inference mode."""
-        return self._infer(values, batch_size, lambda f: self.logits(f, domain).double().log_softmax(1))
+    def said(self, values: np.ndarray | Ragged, domain: str, batch_size: int = 256) -> Float[np.ndarray, "N k"]:
+        """Logits of the classes of a domain, float64, in inference mode."""
+        return self._infer(values, batch_size, lambda f: self.logits(f, domain).double())
+
+    def log_probabilities(self, values: np.ndarray | Ragged, domain: str, batch_size: int = 256) -> np.ndarray:
+        """Their log-softmax."""
+        return log_softmax(self.said(values, domain, batch_size))
 
     def embed(self, values: Shaped[np.ndarray, "N ..."] | Ragged, batch_size: int = 256) -> Float[np.ndarray, "N D"]:
         """Features, float32, in inference mode."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.solve.by_class import Grids, grids
 from crossgraft.solve.convex import Head, Part
 from crossgraft.solve.grid import Grid
 from crossgraft.solve.pick import RULES
@@ -81,7 +82,7 @@ class Path:
     reaches: bool
     seconds: float
     work: float
-    _grid: Grid = field(repr=False)
+    _grid: Grid | Grids = field(repr=False)
 
     @property
     def mean(self) -> Float[np.ndarray, "L R"]:
@@ -89,16 +90,16 @@ class Path:
         return np.asarray(self.losses.mean(axis=2))
 
     def choose(self, rule: str = "one_se", lam: float | None = None, ridge: float | None = None) -> Point:
-        """The point of least mean (`min`), the simplest that evidence does not tell from it (`one_se`), or `even`.
+        """The point that labels favour on the mean (`posterior`), of least mean (`min`), or the simplest (`one_se`).
 
-        The mean counts one example of an unknown label beside those that were left out (`pick.smoothed`). Lambda is
-        that of the least mean, or (`even`) the nearest to 1 that is as good (`pick.nearest_to_one`); the ridge is then
-        the strongest that is as good. Simpler means that ridge alone: few labels leave every lambda within a standard
-        error of every other, so that taking the smallest would give up a source that helps; whether to transfer at all
-        is decided by comparing the models. As good means that the mean of the paired differences from the best is
-        within one standard error of those differences, which is narrower than that of either mean. Rows that are alone
-        in their class judge neither: where there are no others, lambda is 1 and the ridge of least mean. `lam`, `ridge`
-        hold one of them. The chosen point's losses are exact: it is refitted, and chosen again, until it stays.
+        All count one example of an unknown label beside those that were left out (`pick.smoothed`). `posterior` takes
+        the mean of log lambda and of log ridge over all points with a lambda above 0, weighed by their losses
+        (`pick.centre`); rows that are alone in their class weigh none. `one_se` takes, at the lambda of the least mean,
+        the strongest ridge whose paired differences from the best are on the mean within one standard error of it.
+        Simpler means that ridge alone: few labels leave every lambda within a standard error of every other, so that
+        taking the smallest would give up a source that helps; whether to transfer at all is decided by comparing the
+        models. `lam`, `ridge` hold one of them. The chosen point's losses are exact: it is refitted, and chosen again,
+        until it stays.
         """
         if rule not in RULES:
             raise UsageError(f"{rule!r} is no rule of choice", f"use {', '.join(RULES[:-1])} or {RULES[-1]}")
@@ -151,14 +152,15 @@ def path(
     (0.1, True)
     """
     began = time.perf_counter()
-    labelled = np.flatnonzero(np.asarray(target.y) >= 0)
+    several = np.ndim(target.y) == 2
+    labelled = np.flatnonzero(_labelled(target))
     n = len(labelled)
     if n == 0:
         raise CrossgraftError("the target has no labelled example", "label a few, or use the source-only model")
     if lams is None:
         lams = [0.0]
         if source is not None:
-            pooled = max(int((np.asarray(source.y) >= 0).sum()), 1) / n
+            pooled = max(int(_labelled(source).sum()), 1) / n
             lams = [0.0, *map(_two_digits, np.geomspace(pooled / 1000, pooled, 8))]
     lam_a = np.asarray(lams, dtype=float)
     ridge_a = np.asarray([*map(_two_digits, np.geomspace(1e-5, 1e-1, 9))] if ridges is None else ridges, dtype=float)
@@ -166,6 +168,15 @@ def path(
         raise UsageError(f"lambdas {lam_a.tolist()}", "each is a finite number of zero or more")
     if not (len(ridge_a) and (ridge_a > 0).all() and np.isfinite(ridge_a).all()):
         raise UsageError(f"ridges {ridge_a.tolist()}", "each is a finite number above zero")
+    if several:
+        found = grids(target, source, n_columns, lam_a, ridge_a, path)
+        return Path(
+            *(lam_a, ridge_a, found.losses, found.uniform, found.hits, found.exact, found.rows, found.alone),
+            reaches=found.reaches,
+            seconds=time.perf_counter() - began,
+            work=sum(p.work for p in found.paths.values()),
+            _grid=found,
+        )
     some = np.arange(n) if n <= MOST else np.linspace(0, n - 1, MOST).astype(np.int64)
     size = n if source is None or not lam_a.any() else n + len(source.y)
     work = float(size * target.x.shape[1] * n_columns * len(ridge_a))
@@ -181,6 +192,12 @@ def path(
         work=work,
         _grid=grid,
     )
+
+
+def _labelled(part: Part) -> Bool[np.ndarray, " n"]:
+    """Whether each row has a label."""
+    known = np.asarray(part.y) >= 0
+    return np.asarray(known.all(axis=1) if known.ndim == 2 else known)
 
 
 def _two_digits(value: float) -> float:
