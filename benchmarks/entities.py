@@ -18,10 +18,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "frozen": {"schedule": "frozen"},
     "joint": HELD,
     "sequential": HELD | {"method": "finetune", "baselines": False},
+    "both": HELD | {"baselines": False},  # the source alone, then both together
 }
 COLUMNS = (
     ("frozen", "target_only"), ("frozen", "transfer"), ("joint", "target_only"), ("sequential", "transfer"),
-    ("joint", "transfer"),
+    ("joint", "transfer"), ("both", "transfer"),
 )  # fmt: skip
 
 
@@ -42,8 +43,8 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     target = field.take(np.sort(np.concatenate([known, field.where("test")])))  # the validation part is not read
     options = ARMS[asked["arm"]]
     if asked["arm"] != "frozen":
-        options = options | {"steps": asked["steps"]}
-    if asked["arm"] == "sequential":
+        options = options | {"steps": asked["steps"], "precision": asked["precision"]}
+    if asked["arm"] in ("sequential", "both"):
         options = options | {"source_steps": asked["source_steps"]}
     began = time.perf_counter()
     recipe = Recipe.of(target=asked["target"], source=("conll2003",), seed=asked["seed"], guard=False, **options)
@@ -60,10 +61,10 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     args = cells.arguments(
-        __doc__ or "", sentences=100, source=1500, steps=60, source_steps=150, fields=",".join(FIELDS)
+        __doc__ or "", sentences=100, source=1500, steps=60, source_steps=150, fields=",".join(FIELDS), precision="no"
     )
     fields = args.fields.split(",")
-    moving = ("sentences", "source", "steps", "source_steps")
+    moving = ("sentences", "source", "steps", "source_steps", "precision")
     todo = [
         {
             "name": f"{field}, {arm}",
@@ -74,7 +75,15 @@ def main() -> None:
         for arm in ARMS
     ]
     done = cells.run("entities", todo, args.jobs, one)
-    head = ["field", "frozen: target only", "joint", "layers learn: target only", "source, then target", "joint"]
+    head = [
+        "field",
+        "frozen: target only",
+        "joint",
+        "layers learn: target only",
+        "source, then target",
+        "joint",
+        "source, then joint",
+    ]
     rows, means = [], []
     for field in fields:
         found = {

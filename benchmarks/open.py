@@ -20,7 +20,7 @@ import numpy as np
 from adaptation import IMAGES, PAIRS, images
 from cells import alone, arguments, mean, run, table
 
-METHODS = ("dann", "cdan_e", "mcc", "im", "shot")
+METHODS = ("dann", "cdan", "cdan_e", "mcc", "im", "shot", "pada")
 PRESENT = tuple("01234")
 KNOWN = 6  # of ten digits
 

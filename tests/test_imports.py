@@ -78,8 +78,10 @@ DOORS = [
     "cli_predict",
     "printed",
     "cli_share",
+    "entrances",
     "export",
     "keras",
+    "lightning",
     "share",
     "sklearn",
 ]

@@ -8,9 +8,10 @@ from scipy import stats
 from scipy.optimize import minimize
 from sklearn.datasets import load_iris
 
-from crossgraft.errors import CrossgraftError
+from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.calibration import brier, ece, reliability, temperature, vector_scaling
 from crossgraft.measure.compare import guard, mcnemar, paired
+from crossgraft.measure.friedman import ranks
 from crossgraft.measure.ranking import h_score, leep, logme, nce
 from crossgraft.measure.scores import mean_interval, scores, wilson
 from crossgraft.tasks import Classify, log_softmax
@@ -207,3 +208,19 @@ def test_a_margin_asks_for_more_than_one_standard_error() -> None:
     order = ["transfer", "source_only"]
     assert guard(evidence, order).kept == "source_only"
     assert guard(evidence, order, {"source_only": 2.0}).kept == "transfer"
+
+
+def test_ranks_of_methods_are_those_of_the_field() -> None:
+    draw = np.random.default_rng(0)
+    tied = draw.integers(0, 5, (8, 5)).astype(float)
+    found, chi2 = ranks(tied), stats.friedmanchisquare(*tied.T).statistic
+    f = 7 * chi2 / (8 * 4 - chi2)  # Iman and Davenport
+    assert found.p_value == pytest.approx(stats.f.sf(f, 4, 28))
+    np.testing.assert_allclose(found.mean, [stats.rankdata(-tied, axis=1)[:, j].mean() for j in range(5)])
+    assert ranks(draw.normal(size=(14, 4))).critical == pytest.approx(1.25, abs=0.005)  # Demsar 2006, section 3.2.4
+    same = ranks(np.repeat([[3.0, 2.0, 1.0]], 5, 0))
+    assert (same.mean.tolist(), same.p_value) == ([1.0, 2.0, 3.0], 0.0)
+    assert ranks(np.ones((5, 3))).p_value == 1.0
+    assert ranks(np.array([[2.0, 1.0]])).p_value == 1.0
+    with pytest.raises(UsageError, match="at least two methods"):
+        ranks(np.ones((5, 1)))

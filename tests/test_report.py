@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from crossgraft.errors import CrossgraftError
-from crossgraft.report import evidence, sections, words, write
+from crossgraft.report import evidence, maps, sections, words, write
 from crossgraft.report.files import Prediction, read
 
 HOSTILE = [
@@ -540,3 +540,19 @@ def test_matplotlib_waits_until_a_report_is_written() -> None:
     code = "import sys, crossgraft.report; print('matplotlib' in sys.modules, 'jinja2' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["False", "False"]
+
+
+def test_maps_of_features_keep_groups_apart_and_are_the_same_twice() -> None:
+    draw = np.random.default_rng(0)
+    y = np.repeat(["a", "b"], 20)
+    x = draw.normal(0, 0.1, (40, 60)) + np.where(y == "a", 0.0, 3.0)[:, None]
+    at = maps.positions(x)
+    near = np.linalg.norm(at[:, None] - at[None], axis=2) + 1e9 * np.eye(40)
+    assert (y[near.argmin(1)] == y).all()
+    seen = {"before": (x[::2], x[1::2]), "after": (x[::2] + 1, x[1::2])}
+    one, two = (maps.feature_maps(seen, (y[::2], y[1::2]), "um", most=15) for _ in range(2))
+    assert one == two
+    assert one.count(">a<") + one.count(">b<") == 2 * (15 + 15)
+    assert "var(--accent)" in one
+    with pytest.raises(CrossgraftError, match="at least 10"):
+        maps.feature_maps({"before": (x[:4], x[4:8])}, (y[:4], y[4:8]), "few")

@@ -33,6 +33,19 @@ STEPS, LEAST_SMALL = (300, 2000), 800
 RATE = 1e-3
 
 
+def refuse_early(job: Job) -> None:
+    """What cannot work with the job's method, said before f_s is trained."""
+    from crossgraft.solve.statistics import norms_of
+
+    if (method := method_of(job)) is None:
+        return
+    if method.statistics:
+        norms_of(job.backbone)
+    sides, free, phases = _sides(job, method, job.rows)
+    check_method(job, method, sides, phases, job.rows, free, job.recipe.batch_size)
+    _groups(job, phases)
+
+
 def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callable[[dict[str, Any]], None]) -> Fitted:
     """f_s adapted by the job's method, with the labels of these target rows and all inputs that may be learned from.
 

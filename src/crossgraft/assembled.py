@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
+from crossgraft.entrances import Entrance, Inputs, entrance_of
 from crossgraft.errors import CrossgraftError
 from crossgraft.model import Model
 from crossgraft.multilabel import Bernoullis, MultiLabel
 from crossgraft.multitask.run import MultiRun
 from crossgraft.run import Run
-from crossgraft.seeds import rng
 from crossgraft.several import Multi
 from crossgraft.tasks import log_softmax
 
@@ -45,21 +44,25 @@ class Head:
 class Parts:
     """Layers and heads that are exported together; tasks that a run predicts alone bring layers of their own.
 
-    several  whether the outputs are named tasks
+    several   whether the outputs are named tasks
+    entrance  what goes in
     """
 
     trunks: tuple[Backbone, ...]
     heads: Mapping[str, Head]
     several: bool
+    entrance: Entrance
 
     @classmethod
     def of(cls, run: Run) -> Parts:
         """What a run keeps. Raises CrossgraftError for inputs that no format takes."""
         models: Sequence[Model] = run.models if isinstance(run, MultiRun) else [run.model]
-        kind = models[0].backbone.kind
-        if kind not in ("image", "vector"):
+        if any(model.transitions is not None for model in models):
+            what = "the tags of a CRF depend on each other, and no format here sums over all of them"
+            raise CrossgraftError(what, "use crossgraft predict, or train without --crf")
+        if not all(map(_is_one, models)):
             raise CrossgraftError(
-                f"a model of {kind}s cannot be exported yet", "use crossgraft predict, or Run.open in Python"
+                "classes of whole texts or clips beside sequences are not exported", "export them alone"
             )
         heads: dict[str, Head] = {}
         for i, model in enumerate(models):
@@ -71,35 +74,29 @@ class Parts:
                 columns = model.task.columns_of(name)
                 heads[name] = Head(part.classes, i, model.weight[:, columns], model.bias[columns])
         order = [n for n in (run.result["tasks"] if isinstance(run, MultiRun) else heads) if n in heads]
-        trunks = tuple(model.backbone for model in models)
-        return cls(trunks, {name: heads[name] for name in order}, isinstance(run, MultiRun))
-
-    @property
-    def input_name(self) -> str:
-        """What the input is called: x, unless a task is."""
-        return next(name for name in ("x", *(f"x{i}" for i in range(len(self.heads)))) if name not in self.heads)
+        trunks, several = tuple(model.backbone for model in models), isinstance(run, MultiRun)
+        return cls(
+            trunks, {name: heads[name] for name in order}, several, entrance_of(trunks, order if several else ())
+        )
 
     @property
     def output_names(self) -> tuple[str, ...] | None:
-        """The tasks' names; None where one tensor comes out."""
-        return tuple(self.heads) if self.several else None
+        """The tasks' names, and what counts frames; None where one tensor comes out."""
+        counted = self.entrance.counted
+        return (*self.heads, *([counted] if counted else ())) if self.several or counted else None
 
     def named(self, found: Any) -> dict[str, Any]:
         """What an export answered, by output."""
-        return {name: found[name] for name in self.heads} if self.several else {OUTPUT: found}
+        return {OUTPUT: found} if (names := self.output_names) is None else {name: found[name] for name in names}
 
     def module(self) -> nn.Module:
         """Inputs to probabilities in float32: normalisation, layers, heads, softmax or sigmoid; each trunk once."""
         import torch
         from torch import Tensor, nn
 
-        from crossgraft.features.engine import wrapped
-
-        layers = []
-        for b in self.trunks:
-            fresh = b.fresh(0)
-            layers.append(fresh if b.preprocess is None else wrapped(fresh, b.preprocess))
-        names, heads, several = list(self.heads), list(self.heads.values()), self.several
+        layers = [self.entrance.layers(b, b.fresh(0)) for b in self.trunks]
+        names, heads, outputs = list(self.heads), list(self.heads.values()), self.output_names
+        counted = self.entrance.counted
 
         class Assembled(nn.Module):
             def __init__(self) -> None:
@@ -111,45 +108,40 @@ class Parts:
                         own.bias.copy_(torch.from_numpy(head.bias))
                 self.layers, self.heads = nn.ModuleList(layers), nn.ModuleList(linear)
 
-            def forward(self, x: Tensor) -> Any:
-                found = [trunk(x) for trunk in self.layers]
+            def forward(self, *x: Tensor) -> Any:
+                found: list[Any] = [trunk(*x) for trunk in self.layers]
+                counts = None
+                if counted is not None:
+                    counts, found = found[0][1], [own for own, _ in found]
                 z = [own(found[head.trunk]) for own, head in zip(self.heads, heads, strict=True)]
-                said = [own.sigmoid() if head.sets else own.softmax(1) for own, head in zip(z, heads, strict=True)]
-                return dict(zip(names, said, strict=True)) if several else said[0]
+                said = [own.sigmoid() if head.sets else own.softmax(-1) for own, head in zip(z, heads, strict=True)]
+                if outputs is None:
+                    return said[0]
+                return dict(zip(names, said, strict=True)) | ({} if counts is None else {counted: counts})
 
         return Assembled().eval()
 
-    def said(self, inputs: np.ndarray) -> Outputs:
-        """What the run says of inputs as its backbone takes them."""
-        found = [features.embed(b, inputs).astype(np.float64) for b in self.trunks]
+    def said(self, inputs: np.ndarray | Inputs) -> Outputs:
+        """What the run says of inputs; a row a word or frame of sequences, those of all examples."""
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        found = [self.entrance.features(b, given).astype(np.float64) for b in self.trunks]
         z = {name: found[h.trunk] @ h.weight + h.bias for name, h in self.heads.items()}
         return {
             name: Bernoullis(z[name]).probabilities if h.sets else np.exp(log_softmax(z[name]))
             for name, h in self.heads.items()
         }
 
-    def inputs(self, n: int) -> np.ndarray:
-        """So many examples, drawn."""
-        first = self.trunks[0]
-        draw, p = rng(0, f"export/{n}"), first.preprocess
-        if p is not None:
-            return draw.integers(0, 256, (n, p.size, p.size, p.channels), dtype=np.uint8)
-        width = first.dim
-        if first.name != "identity":
-            width = next(iter(first.module.parameters())).shape[-1]
-        return draw.normal(0, 1, (n, width)).astype(np.float32)
+    def own(self, found: Mapping[str, np.ndarray], inputs: Inputs) -> Outputs:
+        """Of what an export answered the probabilities that mean something."""
+        return {name: self.entrance.own(found[name], found, inputs) for name in self.heads}
 
     def described(self) -> dict[str, Any]:
         """What goes in and what comes out, as the file beside an export has it."""
-        x = self.inputs(1)
-        spec: dict[str, Any] = {"name": self.input_name, "type": str(x.dtype), "shape": ["batch", *x.shape[1:]]}
-        if (p := self.trunks[0].preprocess) is not None:
-            spec["prepared"] = {
-                "resize_shorter_side_to": round(p.size / p.crop),
-                "centre_crop": p.size,
-                "interpolation": p.interpolation,
-                "channels": "RGB" if p.channels == 3 else "luminance",
-                "inside": "scaling to [0, 1], mean and std",
-                **{k: v for k, v in asdict(p).items() if k in ("mean", "std")},
-            }
-        return {"input": spec, "output": {name: list(head.classes) for name, head in self.heads.items()}}
+        return {**self.entrance.described(), "output": {name: list(head.classes) for name, head in self.heads.items()}}
+
+
+def _is_one(model: Model) -> bool:
+    """Whether the labels of a model are what its inputs have: a class a text, a tag a word, a transcript a clip."""
+    kinds = {"sentence": "tag", "utterance": "transcribe"}
+    parts = [part for _, part in model.task.parts] if isinstance(model.task, Multi) else [model.task]
+    return all((kinds.get(model.backbone.kind) or part.kind) == part.kind for part in parts)

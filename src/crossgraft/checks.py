@@ -15,6 +15,7 @@ from crossgraft.methods import METHODS, Method
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import TERMS, domains_of, row_of, stated
 from crossgraft.objective.reach import reach
+from crossgraft.objective.tables import BY_CLASS
 from crossgraft.prepare import Job
 from crossgraft.recipe import Recipe
 from crossgraft.side import Side
@@ -129,7 +130,7 @@ def check_method(
                     f"{term.key} compares the examples of a batch", f"give a batch_size of {least} or more"
                 )
             joint = {"conditional", "second"} & set(row.heads)
-            if joint and len(sides["source"].columns) != len(sides["unlabelled"].columns):
+            if (joint or row.known in BY_CLASS) and len(sides["source"].columns) != len(sides["unlabelled"].columns):
                 raise CrossgraftError(f"{term.key} needs the same classes in source and target", "use dann or mcc")
             if row.through == "features" and not groups:
                 raise UsageError(

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossgraft.assembled import Outputs, Parts
+from crossgraft.entrances import BATCH, Inputs
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -44,9 +45,13 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     out     the file; by default RUN/model.onnx, .pt2, .xml, .keras or .savedmodel
 
     Pictures go in as uint8 (B, S, S, C), resized and cropped as the JSON file says, and are normalised inside; vectors
-    as float32 (B, D). Probabilities (B, K) come out, of a run of several tasks one output a task, by its name, from one
-    pass through the layers they share. Raises CrossgraftError where a library is missing, or where a probability
-    differs by more than 1e-4: then nothing is left behind.
+    as float32 (B, D); texts as input_ids, attention_mask and perhaps token_type_ids (B, L), the tokenizer's files in a
+    folder beside the model; clips as samples (B, L) and lengths (B,). Probabilities (B, K) come out, of tags (B, L, K)
+    at every token, of transcripts (B, T, K) at every frame, with how many frames (B,) each has; of a run of several
+    tasks one output a task, by its name, from one pass through the layers they share.
+
+    Raises CrossgraftError where a library is missing, where a format cannot hold the layers, or where a probability
+    differs by more than 1e-4 from the run's in float32: then nothing is left behind.
     """
     if format not in SUFFIX:
         raise UsageError(
@@ -56,18 +61,21 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         extra = EXTRA.get(format, "export")
         raise CrossgraftError(f"{' and '.join(missing)} not installed", f"pip install 'crossgraft[{extra}]'")
     parts = Parts.of(run)
+    if format in EXTRA and parts.entrance.sequences:
+        what = f"{run.folder} reads {parts.trunks[0].kind}s, whose layers have no counterpart in Keras"
+        raise CrossgraftError(what, "use onnx, torch or openvino")
     path = Path(out) if out is not None else run.folder / f"model{SUFFIX[format]}"
     if path.suffix != SUFFIX[format]:
         raise UsageError(f"{path} does not end in {SUFFIX[format]}", "choose another --out")
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise UsageError(f"{path} is a folder of something else", "choose another --out")
-    examples = [parts.inputs(n) for n in BATCHES]
+    examples = [parts.entrance.inputs(n) for n in BATCHES]
     spec: dict[str, Any] = {"format": format, **parts.described()}
     scratch = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        said = _WRITERS[format](parts, examples, scratch, spec)
-        worst = max(_apart(found, parts.said(x)) for found, x in zip(said, examples, strict=True))
+        said = _written(format, parts, examples, scratch, spec)
+        worst = max(_apart(parts.own(found, x), parts.said(x)) for found, x in zip(said, examples, strict=True))
         if not worst <= MOST:
             raise CrossgraftError(
                 f"probabilities of the export differ by {worst:.1e}",
@@ -76,6 +84,8 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         for part in sorted(scratch.parent.glob(f"{scratch.stem}.*")):
             _remove(path.with_suffix(part.suffix))
             part.replace(path.with_suffix(part.suffix))
+        if parts.entrance.files:
+            spec["tokenizer"] = _tokenizer(path, parts.entrance.files)
         spec |= {"max_difference": worst, "checked_batches": list(BATCHES)}
         path.with_name(path.name + ".json").write_text(
             json.dumps(spec, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -92,41 +102,88 @@ def _apart(found: Outputs, said: Outputs) -> float:
     return max(float(np.abs(found[name] - p).max()) for name, p in said.items())
 
 
-def program_of(module: nn.Module, x: np.ndarray) -> Any:
-    """Layers as a program of torch.export whose batch is of any size; x: an example of its one input."""
+def program_of(module: nn.Module, x: np.ndarray | Inputs, axes: Sequence[Mapping[int, str]] = ({0: BATCH},)) -> Any:
+    """Layers as a program of torch.export whose batch, and whatever else is named, is of any size.
+
+    x     an example of the input, or of all of them
+    axes  of each input the names of those that have any size
+    """
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shapes = ({0: torch.export.Dim("batch", min=1)},)
-        return torch.export.export(module, (torch.from_numpy(x),), dynamic_shapes=shapes)
+        return torch.export.export(module, _tensors(x), dynamic_shapes=_dynamic(module, axes))
+
+
+def _tensors(x: np.ndarray | Inputs) -> tuple[Any, ...]:
+    import torch
+
+    return tuple(torch.from_numpy(part) for part in (x if isinstance(x, tuple) else (x,)))
+
+
+def _dynamic(module: nn.Module, axes: Sequence[Mapping[int, str]]) -> Any:
+    """Sizes as torch.export has them; a batch may be of one, and a length is found to be of any size."""
+    from inspect import Parameter, signature
+
+    from torch.export import Dim
+
+    batch = Dim(BATCH, min=1)
+    shapes = tuple({k: batch if name == BATCH else Dim.DYNAMIC for k, name in own.items()} for own in axes)
+    first = next(iter(signature(module.forward).parameters.values()))
+    return (shapes,) if first.kind is Parameter.VAR_POSITIONAL else shapes
+
+
+def _tokenizer(path: Path, files: Sequence[Path]) -> str:
+    """The tokenizer's files in a folder beside an export, as `AutoTokenizer.from_pretrained` reads them; its name."""
+    folder = path.with_name(f"{path.stem}.tokenizer")
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    return folder.name
+
+
+def _written(format: str, parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
+    """What the writer of a format wrote and read again says. Raises CrossgraftError where it cannot hold the layers."""
+    try:
+        return _WRITERS[format](parts, examples, path, spec)
+    except (OSError, CrossgraftError):
+        raise
+    except Exception as wrong:  # each library has kinds of its own
+        if not parts.entrance.sequences:
+            raise
+        why = next((line for line in str(wrong).splitlines() if line.strip()), type(wrong).__name__)[:160]
+        raise CrossgraftError(
+            f"{format} cannot hold the layers of backbone {parts.trunks[0].name} ({why})", "use another format"
+        ) from None
 
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _onnx(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _onnx(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
     import onnx
     import onnxruntime
     import torch
 
-    given, names = parts.input_name, list(parts.heads)
+    given, names = parts.entrance.names, list(parts.output_names or parts.heads)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            parts.module(), (torch.from_numpy(examples[-1]),), dynamo=True, verbose=False, input_names=[INPUT],
+            program_of(parts.module(), examples[-1], parts.entrance.axes), dynamo=True, verbose=False,
+            input_names=[f"{INPUT}.x{i}" for i in range(len(given))],
             output_names=[f"{INPUT}.{i}" for i in range(len(names))],
-            dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}},
         )  # fmt: skip
     assert made is not None
     proto = made.model_proto
-    _call(proto.graph, {INPUT: given} | {f"{INPUT}.{i}": name for i, name in enumerate(names)})
+    inner = {f"{INPUT}.x{i}": name for i, name in enumerate(given)}
+    _call(proto.graph, inner | {f"{INPUT}.{i}": name for i, name in enumerate(names)})
     onnx.helper.set_model_props(proto, {"crossgraft": json.dumps(spec, ensure_ascii=False)})
     path.write_bytes(proto.SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return [dict(zip(names, map(np.asarray, session.run(names, {given: x})), strict=True)) for x in examples]
+    said = [session.run(names, dict(zip(given, x, strict=True))) for x in examples]
+    return [dict(zip(names, map(np.asarray, found), strict=True)) for found in said]
 
 
 def _call(graph: Any, new: dict[str, str]) -> None:
@@ -141,44 +198,47 @@ def _call(graph: Any, new: dict[str, str]) -> None:
         value.name = new.get(value.name, value.name)
 
 
-def _torch(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _torch(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
     import torch
 
-    program = program_of(parts.module(), examples[-1])
+    program = program_of(parts.module(), examples[-1], parts.entrance.axes)
     torch.export.save(program, path, extra_files={"crossgraft.json": json.dumps(spec)})
     loaded = torch.export.load(path).module()
-    said = [loaded(torch.from_numpy(x)) for x in examples]
+    said = [loaded(*_tensors(x)) for x in examples]
     return [{n: own.detach().numpy() for n, own in parts.named(found).items()} for found in said]
 
 
-def _openvino(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _openvino(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
     import openvino as ov
 
-    made = ov.convert_model(program_of(parts.module(), examples[-1]))
-    made.inputs[0].get_tensor().set_names({parts.input_name})
-    for name, output in zip(parts.heads, made.outputs, strict=True):
+    names = parts.output_names or tuple(parts.heads)
+    made = ov.convert_model(program_of(parts.module(), examples[-1], parts.entrance.axes))
+    for name, given in zip(parts.entrance.names, made.inputs, strict=True):
+        given.get_tensor().set_names({name})
+    for name, output in zip(names, made.outputs, strict=True):
         output.get_tensor().set_names({name})
     ov.save_model(made, path, compress_to_fp16=False)
     compiled = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    said = [compiled([x]) for x in examples]
-    return [{n: np.array(found[n]) for n in parts.heads} for found in said]
+    said = [compiled(list(x)) for x in examples]
+    return [{n: np.array(found[n]) for n in names} for found in said]
 
 
-def _keras(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _keras(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
     from crossgraft.keras.writing import write_keras
 
-    said = write_keras(program_of(parts.module(), examples[-1]), examples, path, parts.output_names, parts.input_name)
+    program, arrays = program_of(parts.module(), examples[-1]), [x for (x,) in examples]
+    said = write_keras(program, arrays, path, parts.output_names, parts.entrance.names[0])
     return [parts.named(found) for found in said]
 
 
-def _savedmodel(parts: Parts, examples: list[np.ndarray], path: Path, spec: dict[str, Any]) -> Said:
+def _savedmodel(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
     from crossgraft.keras.writing import write_saved_model
 
-    program = program_of(parts.module(), examples[-1])
-    said = write_saved_model(program, examples, path, spec, parts.output_names, parts.input_name)
+    program, arrays = program_of(parts.module(), examples[-1]), [x for (x,) in examples]
+    said = write_saved_model(program, arrays, path, spec, parts.output_names, parts.entrance.names[0])
     return [parts.named(found) for found in said]
 
 
-_WRITERS: dict[str, Callable[[Parts, list[np.ndarray], Path, dict[str, Any]], Said]] = {
+_WRITERS: dict[str, Callable[[Parts, list[Inputs], Path, dict[str, Any]], Said]] = {
     "onnx": _onnx, "torch": _torch, "openvino": _openvino, "keras": _keras, "savedmodel": _savedmodel,
 }  # fmt: skip

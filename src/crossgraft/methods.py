@@ -90,6 +90,10 @@ METHODS = {row.name: row for row in (
         "Caruana, Machine Learning 28, 1997", multilabel=True,
     ),
     _with_source("dann", "Ganin et al., JMLR 17(59), 2016; frames: Sun et al., Neurocomputing 257, 2017", **_FEATURES),
+    Method(
+        "pada", "ce(target) + named(source) + rho*pada", _BOTH, "f_s", {"rho": Number(0.1, 0.01, 10.0)},
+        "Cao et al., ECCV 2018: for a target that lacks classes of the source",
+    ),
     _with_source(
         "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", **_FEATURES
     ),

@@ -206,7 +206,7 @@ class Side:
 
     def groups(self, rows: Rows) -> np.ndarray | None:
         """The group of each example of some rows, where what is held out must be of whole ones (`groups_apart`)."""
-        return None if self.domain.groups is None else groups_apart(self.domain, self.examples(rows))
+        return groups_apart(self.domain, self.examples(rows))
 
     def batches(self, backbone: Backbone, rows: Rows) -> tuple[Any, Int[np.ndarray, " n"] | Ragged]:
         """Inputs and labels of some rows as the gradient loop reads them; of sentences and utterances one

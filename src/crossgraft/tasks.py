@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.chains import Chain, viterbi
-from crossgraft.errors import CrossgraftError, nearest
+from crossgraft.errors import CrossgraftError, UsageError, nearest
 
 MISSING = -1
 OUTSIDE = "O"
@@ -173,6 +173,33 @@ def natural_order(labels: set[str]) -> tuple[str, ...]:
         return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
 
     return tuple(sorted(labels, key=lambda y: (key(y), y)))
+
+
+def shared_columns(classes: int | Sequence[str], source: Sequence[str] | None) -> tuple[int, list[int] | None, int]:
+    """Of one head for two domains: how many classes the target has, which have the first columns; the source's columns,
+    None where it has all in their order; and the number of all columns.
+
+    >>> shared_columns(["ant", "bee"], ["bee", "cat"])
+    (2, [1, 2], 3)
+    """
+    if isinstance(classes, int):
+        if source is not None:
+            raise UsageError(
+                f"classes is the number {classes} and source_classes are names", "give the names of both, in the order "
+                "of their labels",
+            )  # fmt: skip
+        if classes < 2:
+            raise UsageError(f"classes is {classes}", "give the number of classes, 2 or more")
+        return classes, None, classes
+    own = [str(c) for c in classes]
+    others = own if source is None else [str(c) for c in source]
+    for names in (own, others):
+        if len(set(names)) < len(names) or len(names) < 2:
+            raise UsageError(f"the classes {', '.join(names)} are not two or more different ones", "name each once")
+    task = Classify.union(own, others)
+    columns = task.columns(others).tolist()
+    n = len(task.classes)
+    return len(own), None if columns == list(range(n)) else columns, n
 
 
 def log_softmax(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:

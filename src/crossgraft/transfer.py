@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from crossgraft import backbones
-from crossgraft.adapt import adapt
+from crossgraft.adapt import adapt, refuse_early
 from crossgraft.asked import asked_for
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.checks import check, method_of, refuse
@@ -171,6 +171,7 @@ def four_steps(steps: Steps, timed: Callable[[str], AbstractContextManager[None]
     job = steps.job
     models: dict[str, Fitted] = {}
     evidence: dict[str, HeldOut] = {}
+    refuse_early(job)
     if job.recipe.masked_steps is not None:
         with timed("language"):
             learn_language(job, steps.folder, steps.log)

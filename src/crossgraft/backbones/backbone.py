@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -50,11 +51,13 @@ class Tokens:
 
     revision  of the tokenizer
     encode    texts, or pairs of them, to their rows; sentences, tuples of words, to rows in which WORD_BIT marks words
+    files     of the tokenizer, as transformers reads them
     """
 
     length: int
     revision: str
     encode: Callable[[Sequence[Any]], list[np.ndarray]] = field(compare=False, repr=False)
+    files: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

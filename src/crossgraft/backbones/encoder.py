@@ -48,28 +48,41 @@ class TextEncoder(nn.Module):
         features = mixed / total.clamp(min=1)[:, None]
         return F.normalize(features, dim=1) if self.normalise else features
 
+    def of_ids(
+        self, ids: Int[Tensor, "B L"], seen: Bool[Tensor, "B L"], types: Int[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Features of texts of one chunk each, as tokenizers of transformers give them; `seen` where a token is."""
+        features = self._pooled(self._states(ids, seen, types), seen)
+        return F.normalize(features, dim=1) if self.normalise else features
+
     def _through(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g D"], Float[Tensor, " g"]]:
         """One group of chunks through the layers: pooled, and how many tokens each has."""
         hidden, seen = self._hidden(chunk)
-        weight = seen.sum(1).to(hidden.dtype)
+        return self._pooled(hidden, seen), seen.sum(1).to(hidden.dtype)
+
+    def _pooled(self, hidden: Float[Tensor, "g L D"], seen: Bool[Tensor, "g L"]) -> Float[Tensor, "g D"]:
         if self.pooling == "mean":
             mask = seen.to(hidden.dtype)
-            return (mask[:, None] @ hidden)[:, 0] / weight.clamp(min=1)[:, None], weight
+            return (mask[:, None] @ hidden)[:, 0] / mask.sum(1).clamp(min=1)[:, None]
         if self.pooling == "max":
             lowest = torch.finfo(hidden.dtype).min
-            return hidden.masked_fill(~seen[..., None], lowest).amax(1), weight
-        last = ends(chunk).clamp(min=1) - 1
-        return hidden[torch.arange(len(chunk), device=chunk.device), 0 if self.pooling == "cls" else last], weight
+            return hidden.masked_fill(~seen[..., None], lowest).amax(1)
+        last = ends(torch.where(seen, 0, NO_TOKEN)).clamp(min=1) - 1
+        return hidden[torch.arange(len(seen), device=seen.device), 0 if self.pooling == "cls" else last]
 
     def _hidden(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g L D"], Bool[Tensor, "g L"]]:
         """The last layer at every token of a group of chunks, and where there is one."""
         seen = chunk >= 0
         ids = torch.where(seen, chunk & ((1 << TYPE_BITS) - 1), 0).long()
-        more: dict[str, Any] = {}
-        if self.types:
-            more["token_type_ids"] = torch.where(seen, (chunk & (WORD_BIT - 1)) >> TYPE_BITS, 0).long()
-        hidden = self.encoder(input_ids=ids, attention_mask=seen.long(), **more).last_hidden_state.float()
-        return hidden, seen
+        types = torch.where(seen, (chunk & (WORD_BIT - 1)) >> TYPE_BITS, 0).long() if self.types else None
+        return self._states(ids, seen, types), seen
+
+    def _states(
+        self, ids: Int[Tensor, "g L"], seen: Bool[Tensor, "g L"], types: Int[Tensor, "g L"] | None
+    ) -> Float[Tensor, "g L D"]:
+        more: dict[str, Any] = {} if types is None else {"token_type_ids": types}
+        hidden: Tensor = self.encoder(input_ids=ids, attention_mask=seen.long(), **more).last_hidden_state.float()
+        return hidden
 
 
 class WordEncoder(TextEncoder):
@@ -88,6 +101,12 @@ class WordEncoder(TextEncoder):
         features = torch.cat(parts)[torch.argsort(torch.cat(order))]
         return F.normalize(features, dim=1) if self.normalise else features
 
+    def of_ids(
+        self, ids: Int[Tensor, "B L"], seen: Bool[Tensor, "B L"], types: Int[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """A feature for every token of sentences of one chunk each."""
+        return self._states(ids, seen, types)
+
 
 class WordWindow(nn.Module):
     """One feature a word, (W, D), of its first piece and two pieces on either side: what tags are learned with from
@@ -104,9 +123,15 @@ class WordWindow(nn.Module):
         chunks, _ = split(tokens, self.length)
         seen = chunks >= 0
         ids = torch.where(seen, chunks & ((1 << TYPE_BITS) - 1), 0).long()
+        return self.of_ids(ids, seen)[marked(chunks)]
+
+    def of_ids(
+        self, ids: Int[Tensor, "B L"], seen: Bool[Tensor, "B L"], types: Int[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """A feature for every token of sentences of one chunk each."""
         pieces = self.words(ids) * seen[..., None]
         features: Tensor = F.relu(self.full(pieces.transpose(1, 2)).transpose(1, 2)) + pieces
-        return features[marked(chunks)]
+        return features
 
 
 class WordBag(nn.Module):
@@ -119,9 +144,14 @@ class WordBag(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """Features of rows of tokens."""
-        seen = (tokens >= 0).float()
-        ids = torch.where(tokens >= 0, tokens & ((1 << TYPE_BITS) - 1), 0).long()
-        mean = (seen[:, None] @ self.words(ids))[:, 0] / seen.sum(1).clamp(min=1)[:, None]
+        return self.of_ids(torch.where(tokens >= 0, tokens & ((1 << TYPE_BITS) - 1), 0).long(), tokens >= 0)
+
+    def of_ids(
+        self, ids: Int[Tensor, "B L"], seen: Bool[Tensor, "B L"], types: Int[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Features of texts as tokenizers of transformers give them."""
+        there = seen.float()
+        mean = (there[:, None] @ self.words(ids))[:, 0] / there.sum(1).clamp(min=1)[:, None]
         features: Tensor = F.relu(self.full(mean)) + mean
         return features
 

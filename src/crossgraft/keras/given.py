@@ -2,38 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from crossgraft.errors import UsageError
-from crossgraft.tasks import Classify
-
-
-def columns_of(classes: int | Sequence[str], source: Sequence[str] | None) -> tuple[int, list[int] | None, int]:
-    """Classes of the target, which have the first columns; the source's columns, None where it has all in their order;
-    and the number of all columns.
-
-    >>> columns_of(["ant", "bee"], ["bee", "cat"])
-    (2, [1, 2], 3)
-    """
-    if isinstance(classes, int):
-        if source is not None:
-            raise UsageError(
-                f"classes is the number {classes} and source_classes are names", "give the names of both, in the order "
-                "of their labels",
-            )  # fmt: skip
-        if classes < 2:
-            raise UsageError(f"classes is {classes}", "give the number of classes, 2 or more")
-        return classes, None, classes
-    own = [str(c) for c in classes]
-    others = own if source is None else [str(c) for c in source]
-    for names in (own, others):
-        if len(set(names)) < len(names) or len(names) < 2:
-            raise UsageError(f"the classes {', '.join(names)} are not two or more different ones", "name each once")
-    task = Classify.union(own, others)
-    columns = task.columns(others).tolist()
-    n = len(task.classes)
-    return len(own), None if columns == list(range(n)) else columns, n
 
 
 def feature_width(backbone: Any) -> int:

@@ -11,11 +11,12 @@ from jaxtyping import Float
 from crossgraft.backbones.keras_backend import imported
 from crossgraft.errors import UsageError
 from crossgraft.keras.feeding import joined
-from crossgraft.keras.given import columns_of, feature_width, kind_of, listed
+from crossgraft.keras.given import feature_width, kind_of, listed
 from crossgraft.keras.layers import DomainClassifier
 from crossgraft.keras.plain import plain
 from crossgraft.keras.steps import Steps
 from crossgraft.keras.terms import cross_entropy, domain_cross_entropy, labelled, mean, ramp, reverse
+from crossgraft.tasks import shared_columns
 
 keras = imported()
 ops = keras.ops
@@ -70,7 +71,7 @@ class JointModel(keras.Model):  # type: ignore[misc]
                 raise UsageError(f"{name} is {weight}", "give 0 or more, or a function of the step")
         self.backbone, self.lam, self.rho, self.augment = backbone, lam, rho, augment
         self.classes, self.source_classes, self.learn_statistics = classes, source_classes, learn_statistics
-        self.width, self.columns, n_columns = columns_of(classes, source_classes)
+        self.width, self.columns, n_columns = shared_columns(classes, source_classes)
         width = feature_width(backbone)
         self.head = head if head is not None else keras.layers.Dense(n_columns, name="head")
         self.domain = DomainClassifier(name="domain") if callable(rho) or rho else None

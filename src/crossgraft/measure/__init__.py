@@ -30,6 +30,8 @@ _HOME = {
     "reliability": "calibration",
     "temperature": "calibration",
     "vector_scaling": "calibration",
+    "Ranks": "friedman",
+    "ranks": "friedman",
     "h_score": "ranking",
     "leep": "ranking",
     "logme": "ranking",

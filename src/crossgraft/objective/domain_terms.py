@@ -51,6 +51,14 @@ def dann(source: View, target: View, *, domain: Classifier, progress: float) -> 
     return ((source.weight * on_source).mean() + on_target.mean()) / 2
 
 
+def pada(source: View, target: View, *, domain: Classifier, progress: float, known: Tensor) -> Float[Tensor, ""]:
+    """DANN whose source rows weigh w_i = k gamma_{y_i}, gamma the model's mean output on the target: classes that the
+    target lacks are not what it is to look like. (mean_i w_i CE_s,i + CE_t) / 2 (Cao et al., ECCV 2018)."""
+    z = domain(reverse(torch.cat([source.features, target.features]), ramp(progress)))
+    on_source, on_target = domain_losses(z[: len(source.features)], z[len(source.features) :])
+    return ((source.weight * known * on_source).mean() + on_target.mean()) / 2
+
+
 def dann_groups(source: View, target: View, *, groups: Classifier, progress: float) -> Float[Tensor, ""]:
     """-(mean_S log D(g_i | f_i) + mean_T log D(g_i | f_i)) / 2, g_i the group of row i among K of both domains: a
     speaker or a room, all that is not known to be of one group being one. The gradient is reversed and ramped as in

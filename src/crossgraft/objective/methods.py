@@ -33,7 +33,7 @@ class TermRow:
     known     the table or the weights of each row that the function takes as `known`
     takes     what else it takes of the training: "progress", or the parameters "now", "start", "new"
     strong    whether it needs the strongly augmented view, teacher: the view through the layers as they began
-    labels    whether it reads labels
+    labels    whether it reads labels, of its first domain
     least     examples that a batch must hold
     entropic  False for what is no cross-entropy
     through   "features" where its gradient reaches nothing but layers, "heads" where nothing but its own heads
@@ -76,6 +76,8 @@ TERMS = {row.name: row for row in (
     TermRow("words", words, default="target", heads=("vocabulary",), labels=True, citation="Devlin et al. 2019"),
     TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), multilabel=True,
             citation="Ganin et al. 2016", **_ADVERSE),
+    TermRow("pada", domain_terms.pada, _PAIR, heads=("domain",), known="named", citation="Cao et al. 2018",
+            **_ADVERSE | {"spoken": False}),
     TermRow("dann_groups", domain_terms.dann_groups, _PAIR, heads=("groups",), multilabel=True,
             citation="Shinohara 2016", **_ADVERSE),
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
@@ -99,6 +101,7 @@ TERMS = {row.name: row for row in (
     TermRow("fixmatch", self_terms.fixmatch, (_FREE,), strong=True, citation="Sohn et al. 2020"),
     TermRow("odds", self_terms.weighted, ("source",), known="odds", labels=True, citation="Bickel et al. 2007"),
     TermRow("priors", self_terms.weighted, ("source",), known="priors", labels=True, citation="Lipton et al. 2018"),
+    TermRow("named", self_terms.named, _PAIR, known="named", labels=True, citation="Cao et al. 2018"),
     TermRow("second", self_terms.second, default="source", heads=("second",), labels=True),
     TermRow("discrepancy", self_terms.discrepancy, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("agreement", self_terms.agreement, default=_FREE, heads=("second",), citation="Saito et al. 2018"),

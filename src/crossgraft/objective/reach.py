@@ -66,7 +66,7 @@ def reach(
                     why = f"{term.key} reaches nothing in the {target} model, whatever its weight"
                     remedy = f"let layers learn (schedule lp_ft or full), or give a source with classes of the {target}"
                     found.append(Finding("warning", f"{why}: no layer learns and no class is shared; {remedy}"))
-                if row.labels and domain not in checked:
+                if row.labels and domain == row.reads(term)[0] and domain not in checked:
                     checked.add(domain)
                     own = labels.get(domain, np.empty(0, dtype=np.int64))
                     found += _labels(domain, columns[domain], own, classes)

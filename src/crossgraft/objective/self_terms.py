@@ -81,6 +81,12 @@ def weighted(view: View, *, known: Float[Tensor, " B"]) -> Float[Tensor, ""]:
     return (known * losses).mean()
 
 
+def named(source: View, target: View, *, known: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """sum_i w_i CE_i / B of the source, w_i = k gamma_{y_i}, gamma the model's mean output on the whole target: what it
+    is not named as counts for little (Cao et al., ECCV 2018)."""
+    return weighted(source, known=known)
+
+
 def second(view: View, *, second: Callable[[Tensor], Tensor]) -> Float[Tensor, ""]:
     """The cross-entropy of a second classifier on the same features."""
     return cross_entropy(replace(view, logits=second(view.features)))

@@ -1,6 +1,6 @@
 """Tables of pseudo-labels, computed from a whole domain at the start of every epoch; -1 where there is none.
 
-Of utterances a row of the table is a pseudo-transcript that -1 fills up.
+Of utterances a row of the table is a pseudo-transcript that -1 fills up. Weights of classes are a table of k numbers.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ def centroids(f: Float[np.ndarray, "N D"], p: Float[np.ndarray, "N k"], progress
     return np.asarray(labels)
 
 
+def named(f: Float[np.ndarray, "N D"], p: Float[np.ndarray, "N k"], progress: float) -> Float[np.ndarray, " k"]:
+    """k gamma, gamma_c = mean_i p_ic: 1 where all classes are named evenly, near 0 for a class that the domain lacks
+    (Cao et al., ECCV 2018, who divide by the largest).
+
+    >>> named(np.zeros((2, 1)), np.array([[0.9, 0.1, 0.0], [0.3, 0.7, 0.0]]), 0.0).round(2).tolist()
+    [1.8, 1.2, 0.0]
+    """
+    return np.asarray(p.shape[1] * p.mean(0))
+
+
 def transcripts(log_p: Frames, width: int) -> Int[np.ndarray, "N width"]:
     """What the most probable alignment of each clip says, y, where p(y|x)^(1/|y|) >= SURE; p is summed over all
     alignments (Kahn, Lee, Hannun, ICASSP 2020, who filter by the likelihood a token).
@@ -77,4 +87,5 @@ TABLES: dict[str, Callable[[Array, Array, float], Array]] = {
     "class_balanced": class_balanced,
     "centroids": centroids,
 }
+BY_CLASS = {"named": named}  # weights of the classes, of rows by their labels
 SPOKEN: dict[str, Callable[[Frames, int], Array]] = {"class_balanced": transcripts}  # of utterances, by the same names

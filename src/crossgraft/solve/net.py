@@ -27,7 +27,7 @@ from crossgraft.features.ragged import Ragged, joined, tensor
 from crossgraft.objective import heads
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.methods import row_of
-from crossgraft.objective.tables import TABLES
+from crossgraft.objective.tables import BY_CLASS, TABLES
 from crossgraft.seeds import seed_for
 from crossgraft.solve.schedules import HEAD
 from crossgraft.solve.weighting import Weighting
@@ -93,9 +93,10 @@ class Net(nn.Module):
         for name in sorted({name for row in rows for name in row.heads} - set(self.columns)):
             k = sizes["groups"] if name == "groups" else self.classes["unlabelled"]
             self.heads[name] = heads.build(name, self.backbone.dim, k, seed_for(seed, f"head {name}"))
-        for name in sorted({row.known for row in rows} & set(TABLES)):
+        for name in sorted({row.known for row in rows} & {*TABLES, *BY_CLASS}):
             shape = [sizes[of] for of in ("unlabelled", "frames") if of in sizes]
-            self.register_buffer(f"table_{name}", torch.full(shape, MISSING), persistent=True)
+            first = torch.ones(self.classes["unlabelled"]) if name in BY_CLASS else torch.full(shape, MISSING)
+            self.register_buffer(f"table_{name}", first, persistent=True)
         if any(row.teacher or "start" in row.takes for row in rows):
             frozen = copy.deepcopy((self.layers, self.linear)) if not self.teacher else self.teacher
             for module in frozen:
@@ -189,8 +190,7 @@ class Net(nn.Module):
     def only_norms(self) -> Net:
         """Let nothing of the layers learn, from here on, but the weights of what normalises."""
         norms = {n for n, m in self.layers.named_modules() if isinstance(m, (_BatchNorm, nn.LayerNorm, nn.GroupNorm))}
-        names = [name for name, _ in self.layers.named_parameters()]
-        self.only = frozenset(name for name in names if name.rpartition(".")[0] in norms)
+        self.only = frozenset(n for n, _ in self.layers.named_parameters() if n.rpartition(".")[0] in norms)
         for name, parameter in self.layers.named_parameters():
             parameter.requires_grad_(name in self.only)
         return self

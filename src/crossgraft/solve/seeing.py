@@ -13,7 +13,7 @@ from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.objective.heads import transitions
 from crossgraft.objective.methods import row_of
-from crossgraft.objective.tables import SPOKEN, TABLES
+from crossgraft.objective.tables import BY_CLASS, SPOKEN, TABLES
 from crossgraft.objective.views import View
 from crossgraft.solve.batches import Batch, Stream, TaskLabels
 from crossgraft.solve.net import Net
@@ -61,6 +61,9 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         at = b.known["at"]
         named = TABLES if d == "unlabelled" else ()
         rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
+        if d == "source":
+            weighed = {n: t for n in BY_CLASS if (t := getattr(net, f"table_{n}", None)) is not None}
+            rows |= {n: t[b.labels.clamp(min=0)] for n, t in weighed.items()}
         chained, symbols = transitions(net.heads), b.known.get("symbols")
         spoken = chained is not None or net.backbone.frames is not None
         frames = net.rows_of(b.values) if spoken else None
@@ -121,7 +124,7 @@ def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, to
     changed = {}
     for term in phase.objective.active:
         name = row_of(term).known
-        if name not in TABLES:
+        if name not in TABLES and name not in BY_CLASS:
             continue
         stream = streams["unlabelled"]
         n = len(stream.labels)
@@ -138,7 +141,11 @@ def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, to
             f = net.embed(stream.values)
             with torch.no_grad():
                 z = net.logits(torch.from_numpy(f).to(net.linear.weight.device), "unlabelled").double()
-            labels = TABLES[name](f.astype(np.float64), z.softmax(1).cpu().numpy(), step / total)
+            p = z.softmax(1).cpu().numpy()
+            if name in BY_CLASS:
+                table.copy_(torch.from_numpy(BY_CLASS[name](f.astype(np.float64), p, step / total)))
+                continue
+            labels = TABLES[name](f.astype(np.float64), p, step / total)
         before, now = table.cpu().numpy().reshape(n, -1), labels.reshape(n, -1)
         if (both := (before >= 0).any(1) & (now >= 0).any(1)).any():
             changed[name] = float((before != now).any(1)[both].mean())

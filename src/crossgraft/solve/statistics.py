@@ -8,9 +8,20 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from crossgraft.backbones.backbone import Backbone
 from crossgraft.errors import UsageError
 from crossgraft.features.ragged import Ragged, tensor
 from crossgraft.solve.net import Net
+
+
+def norms_of(backbone: Backbone) -> list[_BatchNorm]:
+    """The BatchNorm layers of a backbone; raises UsageError where there is none."""
+    norms = [m for m in backbone.module.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        raise UsageError(
+            f"backbone {backbone.name} has no batch normalisation to adapt", "use cnn_bn, or another method"
+        )
+    return norms
 
 
 def estimate(net: Net, values: np.ndarray[Any, Any] | Ragged, batch_size: int = 256) -> None:
@@ -18,10 +29,7 @@ def estimate(net: Net, values: np.ndarray[Any, Any] | Ragged, batch_size: int = 
 
     Raises UsageError where there is no such layer, or fewer than two inputs.
     """
-    norms = [m for m in net.layers.modules() if isinstance(m, _BatchNorm)]
-    if not norms:
-        name = net.backbone.name
-        raise UsageError(f"backbone {name} has no batch normalisation to adapt", "use cnn_bn, or another method")
+    norms = norms_of(net.backbone)
     if len(values) < 2:
         raise UsageError("statistics of one input are none", "give at least two unlabelled inputs, better hundreds")
     momenta = [m.momentum for m in norms]
