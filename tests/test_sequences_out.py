@@ -1,4 +1,4 @@
-"""Exports of texts, sentences and clips: what a tokenizer of transformers gives goes in, and the run's numbers come out."""
+"""Exports of texts, sentences and clips: tokens of a tokenizer of transformers go in, the run's numbers come out."""
 
 from __future__ import annotations
 
