@@ -41,7 +41,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "tags, MiniLM": {"data": "tags", "backbone": "auto", "schedule": "frozen"},
     "tags, words": {"data": "tags", "backbone": "words", "steps": 20},
     "clips, speech embedding": {"data": "clips", "backbone": "auto", "schedule": "frozen"},
-    "clips, rnn": {"data": "clips", "backbone": "rnn", "steps": 20},
+    "clips, cnn": {"data": "clips", "backbone": "cnn", "steps": 20},
     "transcripts, speech embedding": {"data": "said", "backbone": "auto", "schedule": "frozen", "task": "transcribe"},
     "transcripts, cnn": {"data": "said", "backbone": "cnn", "steps": 20, "task": "transcribe"},
 }

@@ -57,13 +57,13 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         raise UsageError(
             f"unknown format {format!r}", nearest(format, list(SUFFIX)) or f"use one of {', '.join(SUFFIX)}"
         )
+    parts = Parts.of(run)
+    if format in EXTRA and parts.entrance.sequences:
+        what = f"layers of {parts.trunks[0].kind}s have no counterpart in Keras"
+        raise CrossgraftError(what, "use onnx, torch or openvino")
     if missing := [name for name in NEEDS[format] if find_spec(name) is None]:
         extra = EXTRA.get(format, "export")
         raise CrossgraftError(f"{' and '.join(missing)} not installed", f"pip install 'crossgraft[{extra}]'")
-    parts = Parts.of(run)
-    if format in EXTRA and parts.entrance.sequences:
-        what = f"{run.folder} reads {parts.trunks[0].kind}s, whose layers have no counterpart in Keras"
-        raise CrossgraftError(what, "use onnx, torch or openvino")
     path = Path(out) if out is not None else run.folder / f"model{SUFFIX[format]}"
     if path.suffix != SUFFIX[format]:
         raise UsageError(f"{path} does not end in {SUFFIX[format]}", "choose another --out")

@@ -33,8 +33,11 @@ class Clips:
 
         assert backbone.tokens is not None
         module: Any = backbone.module
+        if isinstance(module, MelRnn):
+            what = f"the recurrent layers of backbone {backbone.name} are written out for clips of one length alone"
+            raise CrossgraftError(what, "use crossgraft predict, or another backbone")
         self.backbone, self.length, self.whole = backbone, backbone.tokens.length, bool(module.whole)
-        self.even = module.alone or isinstance(module, MelRnn)
+        self.even = bool(module.alone)
         self.names = ("samples",) if self.even else ("samples", "lengths")
         self.axes: tuple[dict[int, str], ...] = ({0: BATCH, 1: LENGTH}, {0: BATCH})[: len(self.names)]
         self.counted = "frames" if self.whole else None
