@@ -139,7 +139,7 @@ def test_texts_are_refused_with_a_reason(monkeypatch: Any, tmp_path: Path) -> No
     run = crossgraft.fit(
         target=(texts, ["yes"] * 10 + ["no"] * 10), backbone="words", steps=2, baselines=False, out=tmp_path / "run"
     )
-    with pytest.raises(CrossgraftError, match="texts cannot be exported"):
+    with pytest.raises(CrossgraftError, match="layers of texts have no counterpart in Keras"):
         export(run, "keras")
 
 

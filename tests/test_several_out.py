@@ -123,11 +123,15 @@ def test_pushed_and_pulled_it_predicts_the_same(runs: dict[str, MultiRun], kind:
         assert open_run(run.folder).predict((x, None)) == run.predict((x, None))
 
 
-def test_sentences_of_several_tasks_are_refused_with_a_reason(tmp_path: Path) -> None:
+def test_texts_of_several_tasks_are_exported_where_the_format_holds_them(tmp_path: Path) -> None:
     texts = ["good fine nice"] * 10 + ["bad poor sad"] * 10
     labels = {"mood": ["up"] * 10 + ["down"] * 10, "odd": ["0", "1"] * 10}
     splits = np.array(["train", "train", "test", "test"] * 5)
     options = {**FAST, "backbone": "words", "steps": 2}
     run = crossgraft.multi({"a": (texts, labels, splits)}, ["mood", "odd"], out=tmp_path / "run", **options)
-    with pytest.raises(CrossgraftError, match="texts cannot be exported"):
-        export(run, "onnx")
+    assert export(run, "torch", tmp_path / "m.pt2")["max_difference"] < 1e-4
+    said = json.loads((tmp_path / "m.pt2.json").read_text())
+    assert said["output"] == {"mood": ["down", "up"], "odd": ["0", "1"]}
+    assert [one["name"] for one in said["inputs"]] == ["input_ids", "attention_mask"]
+    with pytest.raises(CrossgraftError, match="layers of texts have no counterpart in Keras"):
+        export(run, "keras")

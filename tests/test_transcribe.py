@@ -251,7 +251,7 @@ def test_what_does_not_go_with_transcripts_is_said_before_anything_is_read(
         fitted(folder, tmp_path / "a", method="mcc", schedule="auto")
     with pytest.raises(UsageError, match="clips with transcripts"):
         crossgraft.fit(target="sklearn-digits", task="transcribe", out=tmp_path / "b")
-    with pytest.raises(UsageError, match="tent adapts to batches"):
+    with pytest.raises(UsageError, match="tent adapts by the probabilities of one class"):
         run.predict([str(folder / "clips" / "high-0.wav")], tent=True)
     with pytest.raises(UsageError, match="does not hold for transcripts"):
         fitted(folder, tmp_path / "c", selection="loo")

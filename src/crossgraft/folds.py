@@ -29,8 +29,10 @@ def spread(sets: Int[np.ndarray, "n K"], shares: Sequence[float], draw: np.rando
     The class with fewest examples left comes first, each of them to the part that lacks most of that class; at a tie to
     the part that lacks most examples, then by draw.
 
-    >>> spread(np.array([[1, 0], [1, 0], [0, 1], [0, 1]]), [0.5, 0.5], np.random.default_rng(0)).sum()
-    2
+    >>> sets = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> part = spread(sets, [0.5, 0.5], np.random.default_rng(0))
+    >>> sets[part == 0].sum(axis=0).tolist(), sets[part == 1].sum(axis=0).tolist()
+    ([1, 1], [1, 1])
     """
     share = np.asarray(shares, dtype=float) / np.sum(shares)
     holds = (sets == 1).astype(float)
