@@ -59,7 +59,8 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         )
     parts = Parts.of(run)
     if format in EXTRA and parts.entrance.sequences:
-        what = f"layers of {parts.trunks[0].kind}s have no counterpart in Keras"
+        kind = {"audio": "clip"}.get(parts.trunks[0].kind, parts.trunks[0].kind)
+        what = f"layers of {kind}s have no counterpart in Keras"
         raise CrossgraftError(what, "use onnx, torch or openvino")
     if missing := [name for name in NEEDS[format] if find_spec(name) is None]:
         extra = EXTRA.get(format, "export")
