@@ -51,8 +51,7 @@ class HeldOut:
 
 
 def outputs(model: Fitted, side: Side, rows: Rows) -> tuple[Any, Losses]:
-    """Log-probabilities of rows over the side's columns, and their energies; of sequences and sets
-    no energies, (0,)."""
+    """Log-probabilities of rows over the side's columns, and their energies; of sequences and sets none, (0,)."""
     if not side.plain:
         return model.log_probabilities(side, rows), np.zeros(0)
     z = model.logits(model.features(side, rows), side.columns)
@@ -105,7 +104,8 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
         losses[held], seen[held] = job.target.row_losses(own, job.rows[held]), True
         if plain:
             log_p[held], energies[held] = own, found
-        log_p[held] = own.z if isinstance(own, Bernoullis) else log_p[held]
+        elif isinstance(own, Bernoullis):
+            log_p[held] = own.z
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
             if job.target.by_example(losses, job.rows)[judged].mean() > rival[judged].mean():

@@ -82,12 +82,12 @@ def _with_source(name: str, citation: str, rho: float = 1.0, term: str = "", **h
 
 
 METHODS = {row.name: row for row in (
-    Method("target_only", "ce(target)", ("target",), "backbone", multilabel=True),
-    Method("source_only", "ce(source)", ("source",), "backbone", multilabel=True),
-    Method("finetune", "ce(target)", ("target",), citation="Yosinski et al., NeurIPS 2014", multilabel=True),
+    Method("target_only", "ce(target)", ("target",), "backbone"),
+    Method("source_only", "ce(source)", ("source",), "backbone"),
+    Method("finetune", "ce(target)", ("target",), citation="Yosinski et al., NeurIPS 2014"),
     Method(
         "joint", "ce(target) + lam*ce(source)", ("target", "source"), "f_s", {"lam": Number(1.0, 1e-3, 10.0)},
-        "Caruana, Machine Learning 28, 1997", multilabel=True,
+        "Caruana, Machine Learning 28, 1997",
     ),
     _with_source("dann", "Ganin et al., JMLR 17(59), 2016; frames: Sun et al., Neurocomputing 257, 2017", **_FEATURES),
     Method(

@@ -38,9 +38,6 @@ def _sets_can(recipe: Recipe, kind: Kind) -> None:
     for name in ("class_weights", "mixup"):
         if getattr(recipe, name) not in ("none", 0.0):
             raise UsageError(f"{name} is for one class an example, and labels are sets of them", "leave it out")
-    if recipe.method != "auto" and not METHODS[recipe.method].multilabel:
-        known = ", ".join(name for name, own in METHODS.items() if own.multilabel)
-        raise UsageError(f"method {recipe.method} learns one class an example, not sets of them", f"use {known}")
     if recipe.selection.startswith("label_free"):
         what = f"selection {recipe.selection} judges the probabilities of one class an example"
         raise UsageError(what, "use auto, loo, cv or target_val, which need a few labels of the target")

@@ -38,20 +38,21 @@ def pick(
     alone  examples whose class has no other: left out, only the source speaks for it, most at a large lambda and a
            strong ridge. What their label is worth against the source they do not tell, so they weigh no point
     """
-    mean = smoothed(losses, uniform)
     judges = np.ones(losses.shape[2], dtype=bool) if alone is None else ~alone
+    closed = np.zeros(uniform.shape, dtype=bool)
     if ridge is not None:
         off = np.abs(np.log(ridges / ridge))
-        mean[:, off > off.min()] = np.inf
+        closed[:, off > off.min()] = True
     if lam is not None:
-        mean[np.abs(lams - lam) > np.abs(lams - lam).min()] = np.inf
+        closed[np.abs(lams - lam) > np.abs(lams - lam).min()] = True
     if rule == "posterior":
-        total = losses[:, :, judges].sum(axis=2) + uniform if judges.any() else np.zeros(mean.shape)
-        return centre(np.where(np.isfinite(mean), total, np.inf), lams, ridges)
+        total = losses[:, :, judges].sum(axis=2) + uniform if judges.any() else np.zeros(uniform.shape)
+        return centre(np.where(closed, np.inf, total), lams, ridges)
+    mean = np.where(closed, np.inf, smoothed(losses, uniform))
     i, j = (int(a) for a in np.unravel_index(int(mean.argmin()), mean.shape))
     if rule == "one_se" and judges.sum() > 1:
         _, error = worse_by(losses[:, :, judges], losses[i, j, judges])
-        near = (mean - mean[i, j] <= error) & np.isfinite(mean)
+        near = (mean - mean[i, j] <= error) & ~closed
         j = int(max(np.flatnonzero(near[i]), key=lambda c: ridges[c]))
     return i, j
 
