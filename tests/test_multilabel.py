@@ -223,6 +223,15 @@ def test_an_empty_set_is_a_label_and_an_empty_cell_is_none(tmp_path):
     assert rows.labels.tolist() == [frozenset({"0"}), frozenset(), None]
 
 
+def test_a_separator_that_no_label_holds_is_asked_about(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none two three,a|b\nfour five six,c\nseven eight nine,b|c\n")
+    domain = open_domain(str(tmp_path / "a.csv"), "d", task="multilabel")
+    assert domain.notes == (
+        "d: no label holds ';', and 2 hold '|': if it stands between classes, give --separator '|'",
+    )
+    assert open_domain(str(tmp_path / "a.csv"), "d", task="multilabel", separator="|").notes == ()
+
+
 def test_wrong_labels_are_named(tmp_path):
     x, sets = digits(60)
     with pytest.raises(CrossgraftError, match="row 1, column 0 is 2"):

@@ -14,6 +14,7 @@ from crossgraft.domains.table_files import Table
 from crossgraft.errors import CrossgraftError, nearest
 from crossgraft.multilabel import SEPARATOR
 
+USUAL = (";", "|", ",", "/")  # between classes
 YES, NO = ("1", "true", "True", "yes"), ("0", "false", "False", "no")
 
 
@@ -23,12 +24,22 @@ def holds_sets(domain: Domain) -> bool:
 
 
 def as_sets(domain: Domain, separator: str = SEPARATOR) -> Domain:
-    """The domain with each label as a set of classes; a missing one stays missing."""
+    """The domain with each label as a set of classes; a missing one stays missing.
+
+    Where no text holds the separator and some hold another that is usual, a note asks whether that was meant.
+    """
     sets = np.full(len(domain), None, dtype=object)
     for i, y in enumerate(domain.labels):
         if y is not None:
             sets[i] = y if isinstance(y, frozenset) else set_of(str(y), separator)
-    return replace(domain, labels=sets)
+    notes, texts = domain.notes, [y for y in domain.labels if isinstance(y, str) and y[:1] not in (BOUND, "[")]
+    if not any(separator in y for y in texts):
+        held = {other: sum(other in y for y in texts) for other in USUAL}
+        if most := max(held.values()):
+            other = max(held, key=held.__getitem__)
+            asked = f"if it stands between classes, give --separator '{other}'"
+            notes += (f"{domain.name}: no label holds {separator!r}, and {most} hold {other!r}: {asked}",)
+    return replace(domain, labels=sets, notes=notes)
 
 
 def set_of(text: str, separator: str = SEPARATOR) -> frozenset[str]:
