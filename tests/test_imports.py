@@ -77,6 +77,7 @@ DOORS = [
     "cli_options",
     "cli_predict",
     "printed",
+    "program",
     "cli_share",
     "entrances",
     "export",
@@ -84,6 +85,7 @@ DOORS = [
     "lightning",
     "share",
     "sklearn",
+    "transformers",
 ]
 PLACE = {name: i for i, name in enumerate(BESIDE + ROAD)} | {door: len(BESIDE + ROAD) for door in DOORS}
 

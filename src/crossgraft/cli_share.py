@@ -14,7 +14,7 @@ from crossgraft.printed import answer
 def export(
     run: RunFolder,
     format_: Annotated[
-        str, typer.Option("--format", "--to", help="onnx, torch, openvino, keras or savedmodel.")
+        str, typer.Option("--format", "--to", help="onnx, torch, openvino, keras, savedmodel or transformers.")
     ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The file; by default RUN/model.onnx, .pt2, .xml, ...")] = None,
     json_: Json = False,

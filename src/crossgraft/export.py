@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossgraft.assembled import Outputs, Parts
-from crossgraft.entrances import BATCH, Inputs
+from crossgraft.entrances import Inputs
 from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.program import program_of, tensors
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from crossgraft.run import Run
 
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "keras": ".keras", "savedmodel": ".savedmodel"}
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "keras": ".keras", "savedmodel": ".savedmodel",
+          "transformers": ".transformers"}  # fmt: skip
 MOST = 1e-4  # difference of probabilities above which an export is refused
 BATCHES = (1, 5)  # sizes that are tried: the batch is dynamic
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -32,6 +32,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "keras": ("keras",),
     "savedmodel": ("keras", "tensorflow"),
+    "transformers": (),
 }
 INPUT = "crossgraft"  # what values of an ONNX graph are called until they have their names
 EXTRA = {"keras": "keras", "savedmodel": "tensorflow"}
@@ -41,14 +42,16 @@ Said = list[Outputs]  # for each batch of examples, once the export is loaded ag
 def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dict[str, Any]:
     """Write the run's model and a JSON file beside it that says what goes in and what comes out.
 
-    format  onnx, torch, openvino, keras, or savedmodel, which is a folder
-    out     the file; by default RUN/model.onnx, .pt2, .xml, .keras or .savedmodel
+    format  onnx, torch, openvino, keras, or savedmodel and transformers, which are folders
+    out     the file; by default RUN/model.onnx, .pt2, .xml, .keras, .savedmodel or .transformers
 
     Pictures go in as uint8 (B, S, S, C), resized and cropped as the JSON file says, and are normalised inside; vectors
     as float32 (B, D); texts as input_ids, attention_mask and perhaps token_type_ids (B, L), the tokenizer's files in a
-    folder beside the model; clips as samples (B, L) and lengths (B,). Probabilities (B, K) come out, of tags (B, L, K)
-    at every token, of transcripts (B, T, K) at every frame, with how many frames (B,) each has; of a run of several
-    tasks one output a task, by its name, from one pass through the layers they share.
+    folder beside the model, of transformers in it; clips as samples (B, L) and lengths (B,). Probabilities (B, K) come
+    out, of tags (B, L, K) at every token, of transcripts (B, T, K) at every frame, with how many frames (B,) each has;
+    of a run of several tasks one output a task, by its name, from one pass through the layers they share. A folder for
+    transformers takes texts and tags, and is opened by `pipeline` after `import crossgraft.transformers`; one of an
+    encoder's tags needs nothing of this library.
 
     Raises CrossgraftError where a library is missing, where a format cannot hold the layers, or where a probability
     differs by more than 1e-4 from the run's in float32: then nothing is left behind.
@@ -68,7 +71,7 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
     path = Path(out) if out is not None else run.folder / f"model{SUFFIX[format]}"
     if path.suffix != SUFFIX[format]:
         raise UsageError(f"{path} does not end in {SUFFIX[format]}", "choose another --out")
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
+    if path.is_dir() and not any((path / name).is_file() for name in ("saved_model.pb", "config.json")):
         raise UsageError(f"{path} is a folder of something else", "choose another --out")
     examples = [parts.entrance.inputs(n) for n in BATCHES]
     spec: dict[str, Any] = {"format": format, **parts.described()}
@@ -85,7 +88,7 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         for part in sorted(scratch.parent.glob(f"{scratch.stem}.*")):
             _remove(path.with_suffix(part.suffix))
             part.replace(path.with_suffix(part.suffix))
-        if parts.entrance.files:
+        if parts.entrance.files and format != "transformers":
             spec["tokenizer"] = _tokenizer(path, parts.entrance.files)
         spec |= {"max_difference": worst, "checked_batches": list(BATCHES)}
         path.with_name(path.name + ".json").write_text(
@@ -101,37 +104,6 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
 
 def _apart(found: Outputs, said: Outputs) -> float:
     return max(float(np.abs(found[name] - p).max()) for name, p in said.items())
-
-
-def program_of(module: nn.Module, x: np.ndarray | Inputs, axes: Sequence[Mapping[int, str]] = ({0: BATCH},)) -> Any:
-    """Layers as a program of torch.export whose batch, and whatever else is named, is of any size.
-
-    x     an example of the input, or of all of them
-    axes  of each input the names of those that have any size
-    """
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.export(module, _tensors(x), dynamic_shapes=_dynamic(module, axes))
-
-
-def _tensors(x: np.ndarray | Inputs) -> tuple[Any, ...]:
-    import torch
-
-    return tuple(torch.from_numpy(part) for part in (x if isinstance(x, tuple) else (x,)))
-
-
-def _dynamic(module: nn.Module, axes: Sequence[Mapping[int, str]]) -> Any:
-    """Sizes as torch.export has them; a batch may be of one, and a length is found to be of any size."""
-    from inspect import Parameter, signature
-
-    from torch.export import Dim
-
-    batch = Dim(BATCH, min=1)
-    shapes = tuple({k: batch if name == BATCH else Dim.DYNAMIC for k, name in own.items()} for own in axes)
-    first = next(iter(signature(module.forward).parameters.values()))
-    return (shapes,) if first.kind is Parameter.VAR_POSITIONAL else shapes
 
 
 def _tokenizer(path: Path, files: Sequence[Path]) -> str:
@@ -205,7 +177,7 @@ def _torch(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any
     program = program_of(parts.module(), examples[-1], parts.entrance.axes)
     torch.export.save(program, path, extra_files={"crossgraft.json": json.dumps(spec)})
     loaded = torch.export.load(path).module()
-    said = [loaded(*_tensors(x)) for x in examples]
+    said = [loaded(*tensors(x)) for x in examples]
     return [{n: own.detach().numpy() for n, own in parts.named(found).items()} for found in said]
 
 
@@ -240,6 +212,13 @@ def _savedmodel(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str
     return [parts.named(found) for found in said]
 
 
+def _transformers(parts: Parts, examples: list[Inputs], path: Path, spec: dict[str, Any]) -> Said:
+    from crossgraft.transformers.writing import write_transformers
+
+    return write_transformers(parts, examples, path, spec)
+
+
 _WRITERS: dict[str, Callable[[Parts, list[Inputs], Path, dict[str, Any]], Said]] = {
     "onnx": _onnx, "torch": _torch, "openvino": _openvino, "keras": _keras, "savedmodel": _savedmodel,
+    "transformers": _transformers,
 }  # fmt: skip

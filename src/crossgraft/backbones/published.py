@@ -76,9 +76,7 @@ def built(folder: Path, weights: str | None, what: str) -> Any:
         try:
             if weights is None:
                 return AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
-            return AutoModel.from_config(  # type: ignore[no-untyped-call]
-                AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            )
+            return AutoModel.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         except Exception as wrong:  # whatever a damaged or unknown model raises
             why = (str(wrong).splitlines() or [type(wrong).__name__])[0][:160]
             raise CrossgraftError(f"the model in {folder} cannot be built ({why})", what) from None
@@ -90,11 +88,11 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()

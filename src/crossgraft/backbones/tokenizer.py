@@ -20,16 +20,18 @@ def encoder_of(folder: Path, length: int, typed: bool) -> Callable[[Sequence[Any
 
     typed  whether the model tells the first text of a pair from the second
     """
-    read = cache(partial(_read, folder))
+    read = cache(partial(read_tokenizer, folder))
 
     def encode(texts: Sequence[Any]) -> list[np.ndarray]:
-        tokenizer = read()
-        return [
-            _row(tokenizer, text, found, length, typed)
-            for text, found in zip(texts, tokenizer.encode_batch(list(texts)), strict=True)
-        ]
+        return rows_of(read(), texts, length, typed)
 
     return encode
+
+
+def rows_of(tokenizer: Any, texts: Sequence[Any], length: int, typed: bool) -> list[np.ndarray]:
+    """Texts, or pairs of them, as rows: `Tokens.encode` of a tokenizer that neither cuts nor fills up."""
+    found = tokenizer.encode_batch(list(texts))
+    return [_row(tokenizer, text, own, length, typed) for text, own in zip(texts, found, strict=True)]
 
 
 def sentence_encoder_of(
@@ -42,7 +44,7 @@ def sentence_encoder_of(
     A sentence of more than `length` tokens becomes windows that overlap by a half; a word is marked in that window in
     which it has most beside it.
     """
-    read = cache(partial(_read, folder))
+    read = cache(partial(read_tokenizer, folder))
 
     def encode(sentences: Sequence[Any]) -> list[np.ndarray]:
         tokenizer = read()
@@ -82,7 +84,8 @@ def _windows(found: Any, n: int, length: int, unknown: int, last: bool) -> Int[n
     return np.concatenate(row)
 
 
-def _read(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, of the library tokenizers. Raises CrossgraftError where there is none."""
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
@@ -106,7 +109,7 @@ def _read(folder: Path) -> Any:
 
 def mask_and_special(folder: Path) -> tuple[int | None, tuple[int, ...]]:
     """The token that stands for a hidden word, None where there is none, and all that are no words."""
-    tokenizer = _read(folder)
+    tokenizer = read_tokenizer(folder)
     named = ["[MASK]", "<mask>"]
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / file).is_file():

@@ -15,8 +15,8 @@ import numpy as np
 from crossgraft import backbones
 from crossgraft.backbones.keras_backend import imported
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.export import program_of
 from crossgraft.keras.convert import to_keras
+from crossgraft.program import program_of
 
 keras = imported()
 REFUSED = 3
