@@ -108,8 +108,10 @@ class Parts:
                         own.bias.copy_(torch.from_numpy(head.bias))
                 self.layers, self.heads = nn.ModuleList(layers), nn.ModuleList(linear)
 
-            def forward(self, *x: Tensor) -> Any:
-                found: list[Any] = [trunk(*x) for trunk in self.layers]
+            # with *x torch 2.9 writes guards that name nothing
+            def forward(self, x: Tensor, second: Tensor | None = None, third: Tensor | None = None) -> Any:
+                given = [part for part in (x, second, third) if part is not None]
+                found: list[Any] = [trunk(*given) for trunk in self.layers]
                 counts = None
                 if counted is not None:
                     counts, found = found[0][1], [own for own, _ in found]

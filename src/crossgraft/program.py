@@ -24,7 +24,7 @@ def program_of(module: nn.Module, x: np.ndarray | Inputs, axes: Sequence[Mapping
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(module, tensors(x), dynamic_shapes=_dynamic(module, axes))
+        return torch.export.export(module, tensors(x), dynamic_shapes=_dynamic(axes))
 
 
 def tensors(x: np.ndarray | Inputs) -> tuple[Any, ...]:
@@ -34,13 +34,9 @@ def tensors(x: np.ndarray | Inputs) -> tuple[Any, ...]:
     return tuple(torch.from_numpy(part) for part in (x if isinstance(x, tuple) else (x,)))
 
 
-def _dynamic(module: nn.Module, axes: Sequence[Mapping[int, str]]) -> Any:
+def _dynamic(axes: Sequence[Mapping[int, str]]) -> Any:
     """Sizes as torch.export has them; a batch may be of one, and a length is found to be of any size."""
-    from inspect import Parameter, signature
-
     from torch.export import Dim
 
     batch = Dim(BATCH, min=1)
-    shapes = tuple({k: batch if name == BATCH else Dim.DYNAMIC for k, name in own.items()} for own in axes)
-    first = next(iter(signature(module.forward).parameters.values()))
-    return (shapes,) if first.kind is Parameter.VAR_POSITIONAL else shapes
+    return tuple({k: batch if name == BATCH else Dim.DYNAMIC for k, name in own.items()} for own in axes)
