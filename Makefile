@@ -17,12 +17,12 @@ test-all: $(READY) lint
 
 # TensorFlow wants an older h5py than the one that is tested with the rest, so it has an environment of its own.
 test-tensorflow: .venv-tensorflow/.ready
-	OMP_NUM_THREADS=1 .venv-tensorflow/bin/python -m pytest tests/test_keras.py tests/test_keras_export.py tests/test_handing_on.py
+	OMP_NUM_THREADS=1 .venv-tensorflow/bin/python -m pytest tests/test_keras.py tests/test_keras_hub.py tests/test_keras_export.py tests/test_handing_on.py
 
 .venv-tensorflow/.ready: pyproject.toml constraints.txt
 	test -x .venv-tensorflow/bin/python || $(PYTHON) -m venv .venv-tensorflow
 	grep -v '^h5py' constraints.txt > .venv-tensorflow/constraints.txt
-	.venv-tensorflow/bin/python -m pip install --constraint .venv-tensorflow/constraints.txt --editable '.[tensorflow]' jax beartype pytest
+	.venv-tensorflow/bin/python -m pip install --constraint .venv-tensorflow/constraints.txt --editable '.[tensorflow]' jax keras-hub beartype pytest
 	touch $@
 
 # The lowest versions that pyproject.toml allows, and the newest there are; ONLY="tests/test_x.py ..." runs a part.

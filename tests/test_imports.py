@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "src" / "crossgraft"
 # Beside the road, usable by all of it; each may import those before it.
 BESIDE = [
     "errors",
+    "loading",
     "lazy",
     "seeds",
     "folds",

@@ -279,3 +279,13 @@ def test_the_tutorial_of_tensorflow_runs(tmp_path: Path) -> None:
     assert set(said) == {"untrained", "frozen", "fine_tuned"}
     assert all(0 <= part["accuracy"] <= 1 and part["target"] > 0 for part in said.values())
     assert (tmp_path / "tutorial.keras").is_file()
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="tensorflow is not installed: make test-tensorflow")
+@pytest.mark.parametrize("order", ["tensorflow, crossgraft", "crossgraft, tensorflow"])
+def test_tensorflow_may_be_there_before_torchvision(order: str) -> None:
+    code = f"import {order}\ncrossgraft.fit\nimport torchvision\nprint(int(tensorflow.reduce_sum(tensorflow.ones(3))))"
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-1] == "3"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crossgraft.lazy import lazily
+from crossgraft.loading import apart_from_tensorflow
 
 __version__ = "0.1.0"
 __all__ = [
@@ -59,4 +60,5 @@ if TYPE_CHECKING:
     from crossgraft.transfer import fit
 
 
+apart_from_tensorflow()  # here, where whoever imports a module below passes
 __getattr__ = lazily(__name__, _HOME)

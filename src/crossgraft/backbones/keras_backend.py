@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crossgraft.errors import CrossgraftError
+from crossgraft.loading import apart_from_tensorflow
 
 
 def imported(needs: str | None = None) -> Any:
@@ -28,6 +29,7 @@ def imported(needs: str | None = None) -> Any:
         os.environ["KERAS_BACKEND"] = named if find_spec(named) is not None else "torch"
     import keras
 
+    apart_from_tensorflow()
     if int(keras.__version__.split(".")[0]) < 3:
         raise CrossgraftError(f"keras {keras.__version__} is too old", "pip install 'keras>=3.10'")
     if needs is not None and keras.backend.backend() != needs:

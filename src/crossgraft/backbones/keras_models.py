@@ -1,11 +1,14 @@
-"""Keras models as backbones: a `.keras` file, or one of keras.applications; on the torch backend."""
+"""Keras models as backbones: a `.keras` file, of KerasHub too, or keras.applications; on the torch backend."""
 
 from __future__ import annotations
 
 import random
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +18,7 @@ from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
 from crossgraft.backbones.keras_backend import imported
 from crossgraft.backbones.weights import file_revision, state_revision
 from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.loading import apart_from_tensorflow
 from crossgraft.progress import say
 
 if TYPE_CHECKING:
@@ -74,6 +78,7 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise CrossgraftError(f"there is no file {path}", "give the path of a model that Keras saved")
     keras = imported("torch")
+    _know_its_library(path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as wrong:  # whatever a damaged or foreign file raises
@@ -88,6 +93,21 @@ def _read(path: Path) -> Any:
                 "save a model of Keras's own layers; of crossgraft.keras.JointModel its plain()",
             ) from None
         raise CrossgraftError(f"{path} cannot be read ({said[:120]})", "save it again with Keras 3") from None
+
+
+def _know_its_library(path: Path) -> None:
+    """Import KerasHub, whose classes Keras knows from then on, where a file holds some of them."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            held = b"keras_hub" in file.read("config.json")
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return  # what reads it says why
+    if not held:
+        return
+    if find_spec("keras_hub") is None:
+        raise CrossgraftError(f"{path} holds layers of KerasHub, which is not installed", "pip install keras-hub")
+    import_module("keras_hub")
+    apart_from_tensorflow()  # which KerasHub imports
 
 
 def _of_applications(name: str, weights: str | None) -> Any:
