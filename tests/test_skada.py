@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from crossgraft.sklearn import TransferClassifier
 
@@ -100,3 +102,22 @@ def test_a_search_by_a_scorer_without_target_labels(rows: Rows) -> None:
     target = domain < 0
     assert search.best_params_ == {"ridge": 1e-3}  # a large ridge gives uniform predictions
     assert (search.predict(x[target]) == truth[target]).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    "adapter", ["CORALAdapter", "SubspaceAlignmentAdapter", "DensityReweightAdapter", "OTMappingAdapter"]
+)
+def test_a_fitted_pipeline_of_skada_can_be_the_source(adapter: str, rows: Rows) -> None:
+    x, y, domain, truth = rows
+    skada = pytest.importorskip("skada")
+    logistic = LogisticRegression()
+    if adapter.endswith("ReweightAdapter"):
+        logistic.set_fit_request(sample_weight=True)
+    teacher = skada.make_da_pipeline(StandardScaler(), getattr(skada, adapter)(), logistic)
+    teacher.fit(x, y, sample_domain=domain)
+    target = np.flatnonzero(domain < 0)
+    few, rest = target[:6], target[6:]
+    # a large ridge towards the source's logits leaves its opinion as it is
+    held = TransferClassifier(guard=False, ridge=1e6).fit(x[few], truth[few], source=teacher)
+    assert (held.predict(x[rest]) == teacher.predict(x[rest])).mean() > 0.97
+    assert TransferClassifier().fit(x[few], truth[few], source=teacher).score(x[rest], truth[rest]) > 0.6

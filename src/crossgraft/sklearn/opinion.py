@@ -31,17 +31,25 @@ def opinion_of(source: Any) -> tuple[Opinion, list[Any]]:
                 f"the run in {source.folder} reads {model.backbone.kind}s", "give a run that was trained on arrays"
             )
         return lambda x: _centred(_of_run(model, x)), list(model.task.classes)
-    if not hasattr(source, "classes_"):
+    classes = _classes(source)
+    if classes is None:
         raise OptionError(
             f"source is a {type(source).__name__} without classes_", "give a fitted classifier, or a run of crossgraft"
         )
     for name in ("predict_log_proba", "predict_proba", "decision_function"):
         if hasattr(source, name):
-            return partial(_opinion_by, source, name), list(source.classes_)
+            return partial(_opinion_by, source, name), classes
     raise OptionError(
         f"source is a {type(source).__name__} that gives neither probabilities nor decisions",
         "wrap it in CalibratedClassifierCV",
     )
+
+
+def _classes(source: Any) -> list[Any] | None:
+    """A fitted model's classes; a pipeline of skada has them in the estimator that its last step wraps."""
+    last = source.steps[-1][1] if hasattr(source, "steps") else source
+    held = next((m for m in (source, getattr(last, "base_estimator_", None)) if hasattr(m, "classes_")), None)
+    return None if held is None else list(held.classes_)
 
 
 def affine(opinion: Opinion, rows: Matrix) -> tuple[Float[np.ndarray, "D Z"], Float[np.ndarray, " Z"]] | None:
