@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossgraft.backbones.framing import HALVED, SPAN, mel_frames
+from crossgraft.backbones.pooling import max_pool
 from crossgraft.backbones.speech import Clips, LogMel, filters, moments, within
 
 BANDS, DIM = 40, 128
@@ -48,7 +49,7 @@ class MelClips(Clips):
             # 0 behind the end, which the maximum passes by
             x = F.relu(stage(x)) * within(x[:, 0], frames)[:, None, :, None]
             halved = k < self.in_time
-            x = F.max_pool2d(x, (2 if halved else 1, 2), ceil_mode=True)
+            x = max_pool(x, (2 if halved else 1, 2), ceil=True)
             frames = (frames + 1) // 2 if halved else frames
         return x.transpose(1, 2).flatten(2), frames
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from crossgraft.backbones.backbone import ZERO
 from crossgraft.backbones.encoder import ends
 from crossgraft.backbones.framing import CONTEXT, HOP, SPAN, embedding_frames
+from crossgraft.backbones.pooling import MaxPool
 from crossgraft.domains.clips import RATE
 
 BANDS = 32  # of a frame
@@ -154,7 +155,7 @@ class SpeechEmbedding(nn.Module):
             if isinstance(what, str):
                 size = (int(what[0]), int(what[2]))
                 # Pooled before the last Leaky, which keeps order: the same values, from fewer places.
-                blocks.append(nn.Sequential(*layers[:-1], nn.MaxPool2d(size, size), layers[-1]))
+                blocks.append(nn.Sequential(*layers[:-1], MaxPool(size), layers[-1]))
                 layers = []
                 continue
             kernel, padding = ((1, 3), (0, 1)) if across else ((3, 1), (0, 0))
