@@ -80,7 +80,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for i, (name, options) in enumerate(RUNS.items()):
             if only not in name:
-                rows.append(before.get(name, [name, *["not run"] * len(SUFFIX)]))
+                kept = before.get(name, [name])
+                rows.append([*kept, *["not run"] * (1 + len(SUFFIX) - len(kept))])
                 continue
             pixels = (X.reshape(-1, 8, 8) * 15.9).astype("uint8")
             inputs = (X / 16).astype("float32") if "vectors" in name else pixels

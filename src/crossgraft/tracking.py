@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +58,7 @@ class Tracker:
         try:
             if self.begun is None:
                 self.begun = self._begin()
-            self.begun.log(values, step=step)
+            self.begun.log({plain(name): value for name, value in values.items()}, step=step)
         except Exception as wrong:  # whatever a tracker, or the server behind it, raises
             said = (str(wrong).splitlines() or [type(wrong).__name__])[0][:160]
             remedy = "set it up, or leave out --tracker"
@@ -78,16 +79,27 @@ class Tracker:
 
 
 def numbers(values: dict[str, Any], under: str = "") -> dict[str, float]:
-    """The numbers of nested tables by their path; `value` is that of the table it is in.
+    """The numbers of nested tables by their path; `value` is that of the table it is in, and others of it are no paths
+    below it, since MLflow may keep names as files.
 
     >>> numbers({"test": {"n": 3, "accuracy": {"value": 0.5, "low": 0.1}, "why": "..."}})
-    {'test/n': 3, 'test/accuracy': 0.5, 'test/accuracy/low': 0.1}
+    {'test/n': 3, 'test/accuracy': 0.5, 'test/accuracy_low': 0.1}
     """
     found: dict[str, float] = {}
+    between = "_" if "value" in values else "/"
     for key, value in values.items():
-        path = under if key == "value" else f"{under}/{key}".strip("/")
+        path = under if key == "value" else f"{under}{between}{key}".strip("/")
         if isinstance(value, dict):
             found |= numbers(value, path)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found[path] = value
     return found
+
+
+def plain(name: str) -> str:
+    """A name that every tracker takes: MLflow refuses brackets.
+
+    >>> plain("transfer/joint/terms/ce(target)")
+    'transfer/joint/terms/ce_target'
+    """
+    return re.sub(r"[^\w./-]+", "_", name).rstrip("_")
