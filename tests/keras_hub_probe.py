@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
-import keras_hub
 import numpy as np
-
-from crossgraft.keras import JointModel
 
 
 def pictures() -> tuple[Any, Any]:
     """A network of pictures that ends in maps, and pictures in which the brighter half says the class."""
+    import keras_hub
+
     body = keras_hub.models.ResNetBackbone([64], [3], [64], [1], [1], "basic_block", image_shape=(16, 16, 3))
     x = np.random.default_rng(0).uniform(0, 1, (24, 16, 16, 3)).astype("float32")
     x[::2, :8] += 1
@@ -23,6 +21,9 @@ def pictures() -> tuple[Any, Any]:
 
 def texts() -> tuple[Any, Any]:
     """A BERT, of which the pooled output is taken, and token ids of which the second says the class."""
+    import keras
+    import keras_hub
+
     body = keras_hub.models.BertBackbone(
         vocabulary_size=40, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=12
     )
@@ -34,6 +35,10 @@ def texts() -> tuple[Any, Any]:
 
 def main(folder: Path) -> None:
     """Train, save, load; what they predict before and after."""
+    import keras
+
+    from crossgraft.keras import JointModel
+
     y = np.arange(24) % 2
     for name, make in (("pictures", pictures), ("texts", texts)):
         keras.utils.set_random_seed(0)
