@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from domain_kit import picture, rows
 from PIL import Image
 
 from crossgraft.domains import open_domain
-from crossgraft.errors import CrossgraftError
+from crossgraft.domains.handed import as_dataset
+from crossgraft.errors import CrossgraftError, UsageError
 
 
 def test_datasets_with_pictures(tmp_path: Path) -> None:
@@ -42,6 +44,54 @@ def test_datasets_with_numbers() -> None:
     assert open_domain(vectors, "it").inputs.tolist() == [[1, 2], [3, 4]]
     with pytest.raises(CrossgraftError, match="is a stream"):
         open_domain(vectors.to_iterable_dataset(), "it")
+
+
+GIVEN: dict[str, tuple[Any, dict[str, Any]]] = {
+    "vectors": ((np.eye(4), ["a", "b", None, "a"]), {}),
+    "pictures": ((np.arange(4 * 81, dtype=np.uint8).reshape(4, 9, 9), ["a", "b", "a", "b"]), {}),
+    "texts": ((["x y", "z w"], ["1", "2"]), {}),
+    "pairs": ((np.array([["x y", "b"], ["z w", "c"]]), ["1", "2"]), {"input": "text+text_pair"}),
+    "sets": ((["t one", "t two"], [{"a", "b"}, {"b"}]), {}),
+    "sentences": (([["Ada", "wrote"], ["She", "left"]], [["B-person", "O"], None]), {}),
+    "splits": ((np.eye(4), ["a", "b", "a", "b"], ["train", "val", "test", "train"]), {}),
+}
+
+
+@pytest.mark.parametrize("kind", list(GIVEN))
+def test_a_domain_as_a_data_set_and_back(kind: str, tmp_path: Path) -> None:
+    import datasets
+
+    given, options = GIVEN[kind]
+    domain = open_domain(given, "it")
+    made = as_dataset(domain)
+    made.save_to_disk(str(tmp_path / "kept"))
+    back = open_domain(datasets.load_from_disk(str(tmp_path / "kept")), "again", **options)
+    order = np.argsort(domain.splits, kind="stable"), np.argsort(back.splits, kind="stable")
+    assert back.labels[order[1]].tolist() == domain.labels[order[0]].tolist()
+    assert sorted(back.splits) == sorted(domain.splits)
+    for i, j in zip(*order, strict=True):
+        np.testing.assert_array_equal(back.read(int(j)), domain.read(int(i)))
+
+
+def test_tags_of_a_data_set_may_be_numbers_with_names() -> None:
+    import datasets
+
+    names = datasets.ClassLabel(names=["O", "B-person", "I-person"])
+    features = datasets.Features(
+        {"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": datasets.Sequence(names)}
+    )
+    rows = {"tokens": [["Ada", "Lovelace", "wrote"], ["Yes"]], "ner_tags": [[1, 2, 0], [0]]}
+    both = datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features=features))
+    domain = open_domain(both, "it")
+    assert domain.kind == "sentence"
+    assert domain.labels.tolist() == [("B-person", "I-person", "O"), ("O",)]
+    assert set(domain.splits) == {"train"}
+
+
+def test_clips_stay_files() -> None:
+    domain = open_domain((np.eye(2), ["a", "b"]), "it")
+    with pytest.raises(UsageError, match="manifest"):
+        as_dataset(replace(domain, kind="audio"))
 
 
 def test_a_name_that_datasets_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 
 from crossgraft.domains.arrays import array_domain, as_array
 from crossgraft.domains.columns import choose
+from crossgraft.domains.conll import TAGS, WORDS
 from crossgraft.domains.digest import array_digest, file_digest
 from crossgraft.domains.domain import Domain, Unreadable
 from crossgraft.domains.labels import SPLIT_NAMES, group_names
 from crossgraft.domains.labels import labels as tidy
 from crossgraft.domains.labels import splits as tidy_splits
 from crossgraft.domains.pictures import decode, from_array, from_pillow
+from crossgraft.domains.sentences import sentence_domain
 from crossgraft.domains.table_files import Table
 from crossgraft.domains.tables import rows_domain
 from crossgraft.domains.texts import text_domain
@@ -52,7 +54,8 @@ def named_domain(
 def dataset_domain(
     data: Any, name: str, *, input: str | None, label: str | None, split: str | None, group: str | None = None
 ) -> Domain:
-    """A Domain from a `datasets.Dataset`, or a `DatasetDict` whose keys are splits."""
+    """A Domain from a `datasets.Dataset`, or a `DatasetDict` whose keys are splits; words beside tags are tagged
+    sentences."""
     import datasets
 
     if isinstance(data, (datasets.IterableDataset, datasets.IterableDatasetDict)):
@@ -62,6 +65,8 @@ def dataset_domain(
     notes: tuple[str, ...] = ()
     if isinstance(data, datasets.DatasetDict):
         data, parts, rows, notes = _joined(data, name)
+    if (tagged := _sentences(data, name, label, parts, rows, notes)) is not None:
+        return tagged
     chosen = choose(data.column_names, name, input, label, split)
     if chosen.split is not None and (parts is None or split is not None):
         parts = list(data[chosen.split])
@@ -86,6 +91,23 @@ def dataset_domain(
         name, "image", range(n), labels, np.array(rows), tidy_splits(parts, n),
         read.decoded, read.digest, (), notes + said, read.decoded, groups,
     )  # fmt: skip
+
+
+def _sentences(
+    data: Any, name: str, label: str | None, parts: list[str] | None, rows: list[str], notes: tuple[str, ...]
+) -> Domain | None:
+    """Tagged sentences, or None where no column of words stands beside one of tags."""
+    features, lists = data.features, {}
+    for column in data.column_names:
+        if (inner := getattr(features[column], "feature", None)) is not None:
+            lists[column] = inner
+    words = next((c for c in WORDS if getattr(lists.get(c), "dtype", "") == "string"), None)
+    tags = next((c for c in (label, *TAGS) if c in lists), None)
+    if words is None or tags is None:
+        return None
+    named = getattr(lists[tags], "names", None)
+    own = [None if t is None else [named[k] if named else k for k in t] for t in data[tags]]
+    return sentence_domain(list(data[words]), own, name, names=rows, split=parts, notes=notes)
 
 
 def torch_domain(data: Any, name: str) -> Domain:
