@@ -323,6 +323,10 @@ def test_a_run_is_made_saved_read_predicted_scored_and_exported(tmp_path):
     assert rows == run.predict((x[:20], None))
     for row in rows:
         assert row["labels"] == [c for c, p in row["probabilities"].items() if p > 0.5]
+    lines = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    loaded = again.predict((x[[int(line["name"].strip("[]")) for line in lines]], None))
+    for line, row in zip(lines, loaded, strict=True):  # written before the model was saved
+        assert row["probabilities"] == pytest.approx(line["probabilities"], abs=1e-5)
     scored = again.score((x[100:200], sets[100:200]))
     truth = binary(sets[100:200], ("even", "high", "prime", "round"))
     said = np.array([list(r["probabilities"].values()) for r in again.predict((x[100:200], None))])
