@@ -85,6 +85,22 @@ def test_pairs_of_texts_too(runs: dict[str, Run], tmp_path: Path) -> None:
         assert {p["label"]: p["score"] for p in found} == pytest.approx(row, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "roberta"])
+def test_models_of_other_kinds(kind: str, tmp_path: Path) -> None:
+    from test_language import made
+
+    folder, given = (
+        made(tmp_path / "model", kind, head=False),
+        ["good it is", "bad it was", "love it", "the awful poor"],
+    )
+    run = crossgraft.fit(
+        target=(given * 8, ["p", "n"] * 16), backbone=str(folder), schedule="full", out=tmp_path / "run", **SHORT
+    )
+    texts = [*given, "good bad the it " * 30]  # longer than the model, and no token to fill up with of its own
+    for found, row in zip(opened(run, tmp_path)(texts, batch_size=5), run.predict(texts), strict=True):
+        assert {p["label"]: p["score"] for p in found} == pytest.approx(row["probabilities"], abs=1e-4)
+
+
 def test_reviews_of_any_length(data: Path, tmp_path: Path) -> None:
     files = sorted((data / "text" / "amazon" / "books").glob("*.txt"))
     each = {file.stem: sorted(file.read_text().splitlines()[:200], key=len)[::20] for file in files}

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from crossgraft.assembled import OUTPUT, Outputs, Parts
 from crossgraft.backbones.backbone import Backbone
@@ -99,9 +99,13 @@ def _tokenizer(backbone: Backbone) -> Any:
     assert backbone.tokens is not None
     folder, length = backbone.tokens.files[0].parent, backbone.tokens.length
     own = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if backbone.kind == "text":
-        whole, make = read_tokenizer(folder), cast(Any, CrossgraftTokenizer)
-        own = make(tokenizer_object=whole, model_input_names=own.model_input_names, **own.special_tokens_map)
+    make = cast(Any, CrossgraftTokenizer if backbone.kind == "text" else PreTrainedTokenizerFast)
+    # of tokenizer.json itself, as the run reads it: the class that its folder names may make another of it
+    own = make(
+        tokenizer_object=read_tokenizer(folder), model_input_names=own.model_input_names, **own.special_tokens_map
+    )
+    if own.pad_token is None:  # batches need one; the mask hides it, whichever it is
+        own.pad_token = own.eos_token or own.convert_ids_to_tokens(0)
     own.model_max_length = length
     return own
 
