@@ -110,6 +110,27 @@ def test_a_path_with_an_environment_is_another_domain(tmp_path: Path) -> None:
         open_domain(f"{tmp_path / 'v.csv'}?env=telephone", "v")
 
 
+def test_other_noises_in_the_folder_are_another_place(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "a.csv", {"ann": 200}, each=1)
+    wav(tmp_path / "noises" / "hum.wav", TONE)
+    spec = f"{path}?env=noise:5dB:{tmp_path / 'noises'}"
+    before = open_domain(spec, "d").digest(0)
+    assert open_domain(spec, "d").digest(0) == before
+    wav(tmp_path / "noises" / "hum.wav", np.tile(SOUND, 2))
+    assert open_domain(spec, "d").digest(0) != before
+
+
+@pytest.mark.parametrize("name", ["noise:5dB", "reverb:1s"])
+def test_a_noise_or_response_that_tells_nothing_is_named_itself(name: str, tmp_path: Path) -> None:
+    for held, why in ((b"", "empty"), (b"RIFFxxxxWAVE", "damaged")):
+        (tmp_path / "odd.wav").write_bytes(held)
+        with pytest.raises(CrossgraftError, match=rf"odd\.wav cannot be used: .*{why}"):
+            Environment.parse(f"{name}:{tmp_path}")(SOUND, 0)
+    wav(tmp_path / "odd.wav", np.zeros(100, np.float32))
+    with pytest.raises(CrossgraftError, match=r"odd\.wav cannot be used: it is silent"):
+        Environment.parse(f"{name}:{tmp_path}")(SOUND, 0)
+
+
 def test_as_an_augmentation_it_changes_clips_and_keeps_padding() -> None:
     torch = pytest.importorskip("torch")
     from crossgraft.backbones.audio_models import samples

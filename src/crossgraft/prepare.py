@@ -14,6 +14,7 @@ from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
+from crossgraft.domains.clips import RATE
 from crossgraft.domains.domain import SOUND
 from crossgraft.domains.label_sets import as_sets, holds_sets
 from crossgraft.domains.leaks import Leak, leak_note, leaks
@@ -130,10 +131,10 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     side.free = free if recipe.shots is None else free | ~np.isin(given, ("test", "val"))
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
-        frozen = backbone.pretrained and backbone.given is None and recipe.masked_steps is None
-        (s.features if frozen else s.pixels)(backbone)
         if s.truth is not None:
             _alignable(s, backbone)
+        frozen = backbone.pretrained and backbone.given is None and recipe.masked_steps is None
+        (s.features if frozen else s.pixels)(backbone)
         warnings += s.notes
     test = side.domain.take(side.examples(side.rows("test")))
     learnt = side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"])))
@@ -173,19 +174,25 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
 
 
 def _alignable(side: Side, backbone: Backbone) -> None:
-    """Leave out clips that are too short for their transcript: no alignment says it, and its cross-entropy is
-    infinite."""
+    """Leave out clips that cannot say their transcript: those too short for it, which no alignment says, so that its
+    cross-entropy is infinite, and those of which only the beginning is read."""
     assert side.truth is not None
     assert backbone.frames is not None
-    frames = backbone.frames(side.pixels(backbone).lengths)
-    needed = [frames_needed(side.truth[np.array([i])].flat) for i in range(len(frames))]
-    short = [
-        (i, f"the transcript needs {n} frames and the clip has {t}: it is too long for the clip")
-        for i, (n, t) in enumerate(zip(needed, frames.tolist(), strict=True))
-        if n > t
-    ]
-    if short:
-        side.leave_out(short)
+    assert backbone.tokens is not None
+    lengths, longest = side.pixels(backbone).lengths, backbone.tokens.length
+    frames, counts = backbone.frames(lengths), side.truth.lengths
+    bad = []
+    for i in np.flatnonzero(counts):
+        needed = frames_needed(side.truth[i : i + 1].flat)
+        if needed > frames[i]:
+            what = f"the transcript needs {needed} frames and the clip has {frames[i]}: it is too long for the clip"
+            bad.append((int(i), what))
+        elif lengths[i] > longest:
+            seconds = longest / RATE
+            what = f"the clip is longer than {seconds:.0f} s, of which the first are read, and its transcript is of all"
+            bad.append((int(i), what))
+    if bad:
+        side.leave_out(bad)
 
 
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:
