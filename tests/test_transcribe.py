@@ -134,6 +134,33 @@ def test_a_run_says_word_and_character_errors_beside_its_baselines(run: Run) -> 
     assert result["skipped"] == []
 
 
+def test_a_temperature_undoes_a_scale_of_the_frames_and_changes_no_text() -> None:
+    from crossgraft.measure.transcripts import sequence_temperature, transcript_losses
+
+    part, new = noisy(30, 0), noisy(40, 5)
+    head = solve([part], 4, 1e-3)
+    z = Frames(new.x.flat @ head.weight + head.bias, new.x.ends)
+    found = sequence_temperature(z, new.labels)
+    assert sequence_temperature(Frames(5 * z.flat, z.ends), new.labels) == pytest.approx(5 * found, rel=0.01)
+    least = transcript_losses(z, new.labels, found).mean()
+    for other in (0.7, 1.4):
+        assert transcript_losses(z, new.labels, other * found).mean() > least
+    with pytest.raises(CrossgraftError, match="no transcript"):
+        sequence_temperature(z[:0], new.labels[:0])
+
+
+def test_a_run_says_what_a_temperature_by_held_out_transcripts_would_change(run: Run) -> None:
+    said, test = run.result["calibration"], run.result["test"]
+    assert said["n"] == run.result["n"]["target_labelled"] == 10
+    assert 0.05 < said["temperature"] < 20
+    assert said["before"]["cross_entropy"] == pytest.approx(test["cross_entropy"]["value"])
+    for when in ("before", "after"):
+        assert 0 <= said[when]["ece"] <= 1
+        assert 0 <= said[when]["brier"] <= 2
+        assert np.isfinite(said[when]["cross_entropy"])
+    assert "Calibration" in run.report().read_text()
+
+
 def test_it_predicts_texts_with_seconds_and_scores_as_it_was_scored(run: Run, folder: Path) -> None:
     scored = run.score(str(folder / "high.csv"), split="test")
     assert scored["word_error_rate"] == run.result["test"]["word_error_rate"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from crossgraft.features.frames import Frames
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.measure.unknown import energy
 from crossgraft.multilabel import Bernoullis
@@ -40,13 +41,13 @@ class HeldOut:
     """What a model says of examples that it has not learned from.
 
     losses             -log p(y_i|x_i), nats, one an example (of sentences `Side.by_example`)
-    log_probabilities  of every class, a row each, (n, k), of sets `Bernoullis`; None where leave-one-out gives the
-                       losses alone, and for sequences
+    log_probabilities  of every class, a row each, (n, k), of sets `Bernoullis`, of utterances `Frames`; None for tags,
+                       and where leave-one-out gives the losses alone
     energies           how little of any class each example shows, nats (`measure.unknown`); None for sequences
     """
 
     losses: Losses
-    log_probabilities: Float[np.ndarray, "n k"] | Bernoullis | None = None
+    log_probabilities: Float[np.ndarray, "n k"] | Bernoullis | Frames | None = None
     energies: Float[np.ndarray, " n"] | None = None
 
 
@@ -62,7 +63,7 @@ def judge(model: Fitted, side: Side, rows: Rows) -> HeldOut:
     """What a model says of rows that it has not learned from."""
     log_p, energies = outputs(model, side, rows)
     losses = side.losses(log_p, rows)
-    told = log_p if len(energies) or isinstance(log_p, Bernoullis) else None
+    told = log_p if len(energies) or isinstance(log_p, Bernoullis | Frames) else None
     return HeldOut(losses, told, energies if len(energies) else None)
 
 
@@ -97,7 +98,7 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
     large = job.backbone.pretrained and job.backbone.groups and job.recipe.schedule != "frozen"
     most = most or (LARGE_FOLDS if large else FOLDS)
     log_p, losses, seen, energies = np.zeros((n, k)), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n)
-    plain = job.target.plain
+    plain, clips = job.target.plain, dict[int, np.ndarray]()
     for i, held in enumerate(job.target.folds(job.rows, job.recipe.seed, "folds", most)):
         rest = np.setdiff1d(np.arange(n), held)
         own, found = outputs(learn(job.rows[rest], f"{use}/fold{i}"), job.target, job.rows[held])
@@ -106,12 +107,15 @@ def _by_folds(job: Job, learn: Learn, use: str, most: int | None = None, rival: 
             log_p[held], energies[held] = own, found
         elif isinstance(own, Bernoullis):
             log_p[held] = own.z
+        elif isinstance(own, Frames):
+            clips |= zip(held.tolist(), map(own.clip, range(len(own))), strict=True)
         if rival is not None:
             judged = job.target.by_example(seen.astype(float), job.rows) > 0
             if job.target.by_example(losses, job.rows)[judged].mean() > rival[judged].mean():
                 return None
     each = job.target.by_example(losses, job.rows)
-    told = log_p if plain else None if job.target.sets is None else Bernoullis(log_p)
+    sets = None if job.target.sets is None else Bernoullis(log_p)
+    told = log_p if plain else Frames.of([clips[i] for i in range(n)]) if clips else sets
     return HeldOut(each, told, energies if plain else None)
 
 
@@ -149,9 +153,8 @@ def schedule_for(job: Job, learn: Callable[[str], Learn]) -> tuple[str, HeldOut 
     if asked != "auto":
         return asked, None
     if (smallest := too_few(job)) is not None:
-        job.warnings.append(
-            f"schedule auto took frozen: with {smallest} labels in the smallest class nothing can be held out"
-        )
+        why = f"with {smallest} labels in the smallest class nothing can be held out"
+        job.warnings.append(f"schedule auto took frozen: {why}")
         return "frozen", None
     tried = {"frozen": held_out(job, learn("frozen"), "try_frozen")}
     if job.backbone.pretrained and job.selection != "target_val":
@@ -189,15 +192,12 @@ def search_lam(job: Job, at: Callable[[float], Learn], frozen: float, schedule: 
     if schedule in job.searched:
         return float(job.searched[schedule]["chosen"])
     if (smallest := too_few(job)) is not None:
-        job.warnings.append(
-            f"lambda was not searched for: with {smallest} labels in the smallest class nothing can be held out"
-        )
+        why = f"with {smallest} labels in the smallest class nothing can be held out"
+        job.warnings.append(f"lambda was not searched for: {why}")
         return frozen
     lams = [0.0, *(float(f"{(frozen or 1.0) * factor:.2g}") for factor in AROUND)]
     say(f"search for lambda around {frozen:g} with schedule {schedule}")
-    losses = np.stack(
-        [held_out(job, at(lam), f"{schedule}/lam_{lam:g}", most=SEARCH_FOLDS).losses for lam in lams]
-    )  # fmt: skip
+    losses = np.stack([held_out(job, at(lam), f"{schedule}/lam_{lam:g}", most=SEARCH_FOLDS).losses for lam in lams])
     worse, error = worse_by(losses, losses[int(losses.mean(1).argmin())])
     far = [abs(np.log(lam / (frozen or 1.0))) if lam else np.inf for lam in lams]
     found = min(np.flatnonzero(worse <= error).tolist(), key=lambda i: (far[i], losses[i].mean()))
