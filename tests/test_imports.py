@@ -50,6 +50,7 @@ ROAD = [
     "proof",
     "sources",
     "rejection",
+    "elsewhere",
     "wording",
     "record",
     "explained",

@@ -161,6 +161,18 @@ def test_a_run_says_what_a_temperature_by_held_out_transcripts_would_change(run:
     assert "Calibration" in run.report().read_text()
 
 
+def test_a_transcript_is_scored_in_other_places_where_it_can_be_said_there(folder: Path, tmp_path: Path) -> None:
+    places = ("noise:0dB", "speed:4+speed:2")
+    few = {"backbone": "cnn", "steps": 2, "source_steps": 2, "guard": False, "baselines": False}
+    test = fitted(folder, tmp_path / "run", places=places, **few).result["test"]
+    noisy, fast = (test["by_environment"][place] for place in places)
+    assert noisy["n"] == 16
+    assert noisy["cross_entropy"]["value"] != test["cross_entropy"]["value"]
+    assert 0 < fast["left_out"] < 16
+    assert fast["left_out"] + fast["n"] == 16
+    assert np.isfinite(fast["cross_entropy"]["value"])
+
+
 def test_it_predicts_texts_with_seconds_and_scores_as_it_was_scored(run: Run, folder: Path) -> None:
     scored = run.score(str(folder / "high.csv"), split="test")
     assert scored["word_error_rate"] == run.result["test"]["word_error_rate"]

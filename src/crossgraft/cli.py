@@ -83,6 +83,9 @@ def fit(
     ] = None,
     baselines: Annotated[bool | None, typer.Option(help="Train target only and source only beside it.")] = None,
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places (audio).")] = None,
+    places: Annotated[
+        list[str] | None, typer.Option("--place", help="Of clips: test them in noise:10dB, too; may be repeated.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the target.")] = None,
     source_steps: Annotated[int | None, typer.Option(help="Gradient steps on the source.")] = None,
     masked_steps: Annotated[

@@ -53,9 +53,9 @@ def scores(title: str, part: dict[str, Any]) -> str:
 
 
 def over_groups(part: dict[str, Any]) -> Iterable[str]:
-    """The same scores with groups, of which there are n, for independent; nothing where none are known."""
-    if (over := part.get("over_groups")) is not None:
-        yield scores("over groups", over)
+    """The same scores with groups, of which there are n, for independent, and in each environment, where known."""
+    yield from (scores(place, own) for place, own in part.get("by_environment", {}).items())
+    yield from (scores("over groups", over) for over in [part.get("over_groups")] if over is not None)
 
 
 def strangers(part: dict[str, Any]) -> Iterable[str]:

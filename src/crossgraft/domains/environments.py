@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.domains.clips import RATE, decode
-from crossgraft.domains.domain import Domain, Unreadable
+from crossgraft.domains.domain import SOUND, Domain, Unreadable
 from crossgraft.domains.sorts import CLIPS
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.seeds import rng
@@ -146,7 +146,7 @@ NUMBERS: dict[str, tuple[Callable[..., Samples], str, tuple[float, float]]] = {
 def in_environment(domain: Domain, spec: str) -> Domain:
     """The clips of a domain heard in an environment; each by a seed of its own content. Raises UsageError."""
     place = Environment.parse(spec)
-    if domain.kind != "audio":
+    if domain.kind not in SOUND:
         raise UsageError(f"{domain.name} holds no audio for {MARK}{spec}", f"leave out {MARK}{spec}")
 
     def heard(what: Any) -> Samples:
