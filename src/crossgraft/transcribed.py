@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from crossgraft.alignments import a_symbol, align, best_path, cross_entropy
+from crossgraft.alignments import a_symbol, align, cross_entropy
 from crossgraft.choose import HeldOut, judged_on
 from crossgraft.domains.clips import RATE, encode
 from crossgraft.features.frames import Frames
@@ -64,7 +64,7 @@ def transcribed(
                 "predicted": said[i],
                 "cross_entropy": float(losses[i]),
                 "sound": f"{k}.wav",
-                "heard": timed(task, best_path(frames), times),
+                "heard": timed(task, align(frames, task.symbols(said[i])), times),
                 "labelled": timed(task, align(frames, side.truth[test[i : i + 1]].flat), times),
             }
         )
@@ -93,13 +93,14 @@ def of_transcripts(job: Job, held: HeldOut | None, kept: str, log_p: Mapping[str
                 "value": entropy.value, "low": entropy.low, "high": entropy.high, "p_value": entropy.p
             }  # fmt: skip
             table.append({"model": name} | said)
-    heat = _calibration(side, judged_on(job), held, log_p[kept], test)
+    heat = _calibration(job.task, side, judged_on(job), held, log_p[kept], test)
     return {"paired": table, "calibration": heat, "labels_saved": None}
 
 
 def _calibration(
-    side: Side, rows: Int[np.ndarray, " m"], held: HeldOut | None, log_p: Frames, test: Int[np.ndarray, " n"]
-) -> dict[str, Any]:
+    task: Transcribe, side: Side, rows: Int[np.ndarray, " m"], held: HeldOut | None, log_p: Frames,
+    test: Int[np.ndarray, " n"],
+) -> dict[str, Any]:  # fmt: skip
     """What a temperature of the frames by held-out transcripts of the target would do to the test scores: to the nats
     a symbol, and to the probability of what was understood, as a claim that all of it is right."""
     assert side.truth is not None
@@ -107,7 +108,7 @@ def _calibration(
     if not isinstance(z, Frames) or len(z) != len(rows) or not len(rows):
         return {"why": "no held-out transcript of the target to calibrate with; the source's are not taken for them"}
     found, truth = sequence_temperature(z, side.truth[rows]), side.truth[test]
-    heard = Ragged.of([np.array([s for s, _, _ in best_path(log_p.clip(i))], dtype=np.int64) for i in range(len(test))])
+    heard = Ragged.of([task.symbols(text) for text in task.decode(log_p.flat, log_p.lengths)])
     wrong = np.array([not np.array_equal(heard[i : i + 1].flat, truth[i : i + 1].flat) for i in range(len(test))])
 
     def measured(heat: float) -> dict[str, float]:
