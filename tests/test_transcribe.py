@@ -269,16 +269,21 @@ def test_a_transcript_that_is_too_long_for_its_clip_is_left_out_and_named(tmp_pa
     assert np.isfinite(run.result["test"]["cross_entropy"]["value"])
 
 
-def test_a_clip_of_which_only_the_beginning_is_read_is_left_out_where_it_has_a_transcript(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("odd", "why"), [(np.tile(audio_kit.tune("rise", 150, 0), 130), "longer than 60 s"), (np.zeros(16000), "silent")]
+)
+def test_a_clip_that_is_not_read_to_its_end_or_silent_is_left_out_where_it_has_a_transcript(
+    odd: np.ndarray, why: str, tmp_path: Path
+) -> None:
     path = table(tmp_path, ["ab", "ba"] * 14 + ["ab", None])
     for k in (28, 29):  # with a transcript, and without
-        audio_kit.wav(tmp_path / f"{k}.wav", np.tile(audio_kit.tune("rise", 150, k), 130))
+        audio_kit.wav(tmp_path / f"{k}.wav", odd)
     run = crossgraft.fit(
         target=str(path), task="transcribe", method="target_only", guard=False, schedule="frozen", out=tmp_path / "run"
     )
     (left,) = run.result["skipped"]
     assert left["name"].endswith("28.wav")
-    assert "longer than 60 s" in left["reason"]
+    assert why in left["reason"]
     assert run.result["n"]["target_unlabelled"] == 1
 
 

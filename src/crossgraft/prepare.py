@@ -175,18 +175,20 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
 
 def _alignable(side: Side, backbone: Backbone) -> None:
     """Leave out clips that cannot say their transcript: those too short for it, which no alignment says, so that its
-    cross-entropy is infinite, and those of which only the beginning is read."""
+    cross-entropy is infinite, silent ones, and those of which only the beginning is read."""
     assert side.truth is not None
     assert backbone.frames is not None
     assert backbone.tokens is not None
-    lengths, longest = side.pixels(backbone).lengths, backbone.tokens.length
-    frames, counts = backbone.frames(lengths), side.truth.lengths
+    clips, longest = side.pixels(backbone), backbone.tokens.length
+    lengths, frames, counts = clips.lengths, backbone.frames(clips.lengths), side.truth.lengths
     bad = []
     for i in np.flatnonzero(counts):
         needed = frames_needed(side.truth[i : i + 1].flat)
         if needed > frames[i]:
             what = f"the transcript needs {needed} frames and the clip has {frames[i]}: it is too long for the clip"
             bad.append((int(i), what))
+        elif np.ptp(clips[i : i + 1].flat) == 0:
+            bad.append((int(i), "the clip is silent, and its transcript is not"))
         elif lengths[i] > longest:
             seconds = longest / RATE
             what = f"the clip is longer than {seconds:.0f} s, of which the first are read, and its transcript is of all"
