@@ -23,6 +23,7 @@ from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.run import Run
+from crossgraft.solve.moved import steps, to_the_target
 from crossgraft.solve.sequences import Sequences, choose, losses, solve
 from crossgraft.stream import BLOCK, LONGEST, blocks, listen, pieces
 
@@ -69,8 +70,7 @@ def test_frames_are_indexed_by_clip() -> None:
     held = Frames.of([np.full((n, 2), n, float) for n in (3, 1, 2)])
     assert held[np.array([2, 0])].flat[:, 0].tolist() == [2, 2, 3, 3, 3]
     assert held[1:].lengths.tolist() == [1, 2]
-    assert held.padded().shape == (3, 3, 2)
-    assert held.padded()[1, 1:].tolist() == [[0, 0], [0, 0]]
+    assert held.places().tolist() == [[0, 3, 4], [1, 3, 5], [2, 3, 5]]
 
 
 # The head ----------------------------------------------------------------------------------------------------------
@@ -112,6 +112,30 @@ def test_a_source_counts_by_its_weight_and_lambda_is_chosen_by_folds() -> None:
     new = noisy(80, 4, shift=1.0)
     assert losses(joint, new).mean() < losses(alone, new).mean()
     assert choose(target, source, 4, 0, folds, lam=0.3, ridge=1e-3) == (0.3, 1e-3)
+
+
+def test_each_speakers_frames_are_brought_to_the_targets_mean() -> None:
+    target, ann, bob = noisy(20, 6, shift=1.0), noisy(30, 7), noisy(30, 8, shift=3.0)
+    x, said = (
+        kind(np.concatenate([a.flat, b.flat]), np.concatenate([a.ends, a.ends[-1] + b.ends]))
+        for kind, a, b in ((Frames, ann.x, bob.x), (Ragged, ann.labels, bob.labels))
+    )
+    source = Sequences(x, said, np.arange(4))
+    moved = steps(source.x, target.x, np.array(["ann"] * 30 + ["bob"] * 30))
+    np.testing.assert_allclose(moved[[0, 59], 4], [1, -2], atol=0.15)
+    assert np.abs(moved[:, :4]).max() < 0.15
+    assert not steps(ann.x, target.x[:1]).any()  # one clip tells no mean
+    head = solve([source], 4, 1e-3)
+    there, start = to_the_target(source, target, None, head)
+    assert start is not None
+    np.testing.assert_allclose(losses(start, there), losses(head, source), atol=1e-6)
+
+
+def test_a_source_of_other_means_teaches_more_once_it_is_moved() -> None:
+    target, source, new = noisy(4, 9, shift=4.0), noisy(60, 10), noisy(80, 11, shift=4.0)
+    there, _ = to_the_target(source, target, None, None)
+    plain, moved = (losses(solve([target, s], 4, 1e-3), new).mean() for s in (source, there))
+    assert moved < plain
 
 
 # A run -------------------------------------------------------------------------------------------------------------
