@@ -62,6 +62,7 @@ ROAD = [
     "validation",
     "checks",
     "language",
+    "lam_search",
     "adapt",
     "transfer",
     "multitask",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import audio_kit
@@ -17,11 +18,13 @@ import pytest
 import crossgraft
 from crossgraft import backbones, features
 from crossgraft.alignments import cross_entropy
+from crossgraft.choose import HeldOut, keep
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import as_utterances
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
+from crossgraft.recipe import Recipe
 from crossgraft.run import Run
 from crossgraft.solve.moved import steps, to_the_target
 from crossgraft.solve.sequences import Sequences, choose, losses, solve
@@ -136,6 +139,22 @@ def test_a_source_of_other_means_teaches_more_once_it_is_moved() -> None:
     there, _ = to_the_target(source, target, None, None)
     plain, moved = (losses(solve([target, s], 4, 1e-3), new).mean() for s in (source, there))
     assert moved < plain
+
+
+@pytest.mark.parametrize(
+    ("ahead", "kept"), [(0.02, "transfer"), (-0.02, "transfer"), (-0.5, "target_only")]
+)  # nats a transcript by which the transfer is ahead, with an error of 0.07
+def test_of_transcripts_the_transfer_is_left_where_target_only_is_better_beyond_noise(ahead: float, kept: str) -> None:
+    draw = np.random.default_rng(0).normal(size=16)
+    own = 1.0 + 0.3 * (draw - draw.mean())
+    found = {"target_only": HeldOut(np.ones(16)), "transfer": HeldOut(own - ahead)}
+    side = SimpleNamespace(truth=(), labels=np.zeros(16, int), columns=np.arange(4), groups=lambda rows: None,
+                           independent=lambda losses, rows: losses)  # fmt: skip
+    job: Any = SimpleNamespace(target=side, rows=np.arange(16), method="joint", selection="cv")
+    job.recipe = Recipe(target="x")
+    assert keep(job, dict.fromkeys(found), found).kept == kept  # type: ignore[arg-type]
+    job.method = "dann"  # another is judged as ever
+    assert keep(job, dict.fromkeys(found), found).kept == ("transfer" if ahead > 0 else "target_only")  # type: ignore[arg-type]
 
 
 # A run -------------------------------------------------------------------------------------------------------------
