@@ -343,6 +343,37 @@ def test_a_clip_without_a_transcript_is_unlabelled(tmp_path: Path) -> None:
     assert run.result["test"]["n"] == 4
 
 
+def test_scores_leave_out_and_name_what_no_alignment_says(run: Run, tmp_path: Path) -> None:
+    path = table(tmp_path, ["rise"] * 24 + ["rise fall " * 20])
+    found = run.score(str(path))
+    assert found["n"] == 24
+    (left,) = found["skipped"]
+    assert "too long for the clip" in left["reason"]
+    assert np.isfinite(found["cross_entropy"]["value"])
+    with pytest.raises(CrossgraftError, match="1 of 2 examples cannot be read"):
+        run.score(str(table(tmp_path, ["rise", "rise fall " * 20])))
+
+
+def test_one_clip_has_no_interval_and_is_still_json_and_printed(run: Run, tmp_path: Path) -> None:
+    from crossgraft.printed import scores
+
+    found = run.score(str(table(tmp_path, ["rise"])))
+    assert json.loads(json.dumps(found, allow_nan=False))["cross_entropy"]["low"] is None
+    assert scores("test", found).endswith("nats   n = 1")
+
+
+@pytest.mark.parametrize("name", ["auto", "cnn", "rnn"])
+def test_a_clip_without_a_sample_has_the_frames_that_are_counted(folder: Path, name: str) -> None:
+    domain = as_utterances(open_domain(str(folder / "low.csv"), "low", task="transcribe")).take(range(2))
+    backbone = backbones.load(name, domain)
+    assert backbone.frames is not None
+    held = features.pixels(domain, backbone).values
+    clips = Ragged.of([held[:1].flat, held[:0].flat, held[1:2].flat])
+    found = features.embed(backbone, clips)
+    np.testing.assert_array_equal(found.lengths, backbone.frames(clips.lengths))
+    np.testing.assert_allclose(found.clip(2), features.embed(backbone, held[1:2]).flat, atol=2e-4)
+
+
 def test_what_the_alphabet_lacks_is_refused_with_its_clip(run: Run, tmp_path: Path) -> None:
     with pytest.raises(CrossgraftError, match=r"0\.wav: 'dive' is none of the 3 words"):
         run.score(str(table(tmp_path, ["dive rise", "fall"])))

@@ -14,7 +14,8 @@ from crossgraft.cli_options import Column, Group, Input, Json, Out, RecipeFile, 
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
-from crossgraft.printed import apart, fitted, over_groups, scores, strangers
+from crossgraft.printed import fitted, over_groups, scores, strangers
+from crossgraft.printed_evidence import apart
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",

@@ -10,11 +10,9 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft import backbones, features
-from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
-from crossgraft.domains.clips import RATE
 from crossgraft.domains.domain import SOUND
 from crossgraft.domains.label_sets import as_sets, holds_sets
 from crossgraft.domains.leaks import Leak, leak_note, leaks
@@ -26,6 +24,7 @@ from crossgraft.methods import METHODS
 from crossgraft.multilabel import MultiLabel
 from crossgraft.recipe import Recipe
 from crossgraft.refused import refuse_for
+from crossgraft.sayable import leave_out_unsayable
 from crossgraft.side import Side
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
@@ -132,7 +131,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
         if s.truth is not None:
-            _alignable(s, backbone)
+            leave_out_unsayable(s, backbone)
         frozen = backbone.pretrained and backbone.given is None and recipe.masked_steps is None
         (s.features if frozen else s.pixels)(backbone)
         warnings += s.notes
@@ -171,30 +170,6 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
         remedy = "give one with --source, or another --method"
         raise UsageError(f"method {recipe.method} with backbone {backbone.name} needs a source", remedy)
     return recipe.method
-
-
-def _alignable(side: Side, backbone: Backbone) -> None:
-    """Leave out clips that cannot say their transcript: those too short for it, which no alignment says, so that its
-    cross-entropy is infinite, silent ones, and those of which only the beginning is read."""
-    assert side.truth is not None
-    assert backbone.frames is not None
-    assert backbone.tokens is not None
-    clips, longest = side.pixels(backbone), backbone.tokens.length
-    lengths, frames, counts = clips.lengths, backbone.frames(clips.lengths), side.truth.lengths
-    bad = []
-    for i in np.flatnonzero(counts):
-        needed = frames_needed(side.truth[i : i + 1].flat)
-        if needed > frames[i]:
-            what = f"the transcript needs {needed} frames and the clip has {frames[i]}: it is too long for the clip"
-            bad.append((int(i), what))
-        elif np.ptp(clips[i : i + 1].flat) == 0:
-            bad.append((int(i), "the clip is silent, and its transcript is not"))
-        elif lengths[i] > longest:
-            seconds = longest / RATE
-            what = f"the clip is longer than {seconds:.0f} s, of which the first are read, and its transcript is of all"
-            bad.append((int(i), what))
-    if bad:
-        side.leave_out(bad)
 
 
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:

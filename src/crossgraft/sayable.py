@@ -1,0 +1,35 @@
+"""Which clips can say their transcript: the others would cost infinitely much, or teach what nobody said."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crossgraft.alignments import frames_needed
+from crossgraft.backbones.backbone import Backbone
+from crossgraft.domains.clips import RATE
+from crossgraft.side import Side
+
+
+def leave_out_unsayable(side: Side, backbone: Backbone) -> None:
+    """Leave out clips that cannot say their transcript: those too short for it, which no alignment says, so that its
+    cross-entropy is infinite, silent ones, and those of which only the beginning is read. Raises CrossgraftError where
+    they are too many."""
+    assert side.truth is not None
+    assert backbone.frames is not None
+    assert backbone.tokens is not None
+    clips, longest = side.pixels(backbone), backbone.tokens.length
+    lengths, frames, counts = clips.lengths, backbone.frames(clips.lengths), side.truth.lengths
+    bad = []
+    for i in np.flatnonzero(counts):
+        needed = frames_needed(side.truth[i : i + 1].flat)
+        if needed > frames[i]:
+            what = f"the transcript needs {needed} frames and the clip has {frames[i]}: it is too long for the clip"
+            bad.append((int(i), what))
+        elif np.ptp(clips[i : i + 1].flat) == 0:
+            bad.append((int(i), "the clip is silent, and its transcript is not"))
+        elif lengths[i] > longest:
+            seconds = longest / RATE
+            what = f"the clip is longer than {seconds:.0f} s, of which the first are read, and its transcript is of all"
+            bad.append((int(i), what))
+    if bad:
+        side.leave_out(bad)
