@@ -7,21 +7,30 @@ import numpy as np
 from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.clips import RATE
+from crossgraft.features.ragged import Ragged
 from crossgraft.side import Side
 
 
 def leave_out_unsayable(side: Side, backbone: Backbone) -> None:
-    """Leave out clips that cannot say their transcript: those too short for it, which no alignment says, so that its
-    cross-entropy is infinite, silent ones, and those of which only the beginning is read. Raises CrossgraftError where
-    they are too many."""
+    """Leave out what is `unsayable`. Raises CrossgraftError where that is too much."""
     assert side.truth is not None
+    clips = side.pixels(backbone)
+    if bad := unsayable(side.truth, clips, backbone):
+        side.leave_out(bad)
+
+
+def unsayable(truth: Ragged, clips: Ragged, backbone: Backbone) -> list[tuple[int, str]]:
+    """Clips that cannot say their transcript, and why: those too short for it, which no alignment says, so that its
+    cross-entropy is infinite, silent ones, and those of which only the beginning is read.
+
+    truth  symbols of each transcript; clips  samples of each
+    """
     assert backbone.frames is not None
     assert backbone.tokens is not None
-    clips, longest = side.pixels(backbone), backbone.tokens.length
-    lengths, frames, counts = clips.lengths, backbone.frames(clips.lengths), side.truth.lengths
-    bad = []
-    for i in np.flatnonzero(counts):
-        needed = frames_needed(side.truth[i : i + 1].flat)
+    lengths, longest = clips.lengths, backbone.tokens.length
+    frames, bad = backbone.frames(lengths), []
+    for i in np.flatnonzero(truth.lengths):
+        needed = frames_needed(truth[i : i + 1].flat)
         if needed > frames[i]:
             what = f"the transcript needs {needed} frames and the clip has {frames[i]}: it is too long for the clip"
             bad.append((int(i), what))
@@ -31,5 +40,4 @@ def leave_out_unsayable(side: Side, backbone: Backbone) -> None:
             seconds = longest / RATE
             what = f"the clip is longer than {seconds:.0f} s, of which the first are read, and its transcript is of all"
             bad.append((int(i), what))
-    if bad:
-        side.leave_out(bad)
+    return bad
