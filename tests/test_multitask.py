@@ -285,6 +285,10 @@ def test_what_is_said_in_a_clip_and_who_says_it(schedule: str, tmp_path: Path) -
     row = open_run(made.folder).predict([clip])[0]["tasks"]
     assert set(row) == {"said", "who"}
     assert row["said"]["text"]
+    (tmp_path / "odd.csv").write_text("\n".join([lines[0], lines[1], *odd[:1]]) + "\n")
+    scored = open_run(made.folder).score(tmp_path / "odd.csv")["tasks"]["said"]
+    assert (scored["n"], scored["left_out"]) == (1, 1)
+    assert np.isfinite(scored["cross_entropy"]["value"])
 
 
 # The command -------------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from crossgraft.alignments import frames_needed
 from crossgraft.domains.environments import in_environment
 from crossgraft.measure.scores import measured
 from crossgraft.prepare import Job
+from crossgraft.sayable import needs
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted
 from crossgraft.tasks import Classify
@@ -34,7 +34,7 @@ def elsewhere(job: Job, task: Classify, models: Mapping[str, Fitted]) -> dict[st
             log_p = model.log_probabilities(side)
             rows = np.arange(len(side.labels))
             if side.truth is not None:
-                rows = np.flatnonzero(_sayable(side, log_p.lengths))
+                rows = np.flatnonzero(needs(side.truth) <= log_p.lengths)
             left = len(side.labels) - len(rows)
             own = measured(task, log_p[rows], side.targets(rows)) if len(rows) else {"n": 0}
             found[name][place] = own | ({"left_out": left} if left else {})
@@ -54,10 +54,3 @@ def heard(side: Side, rows: Rows, place: str) -> Side:
         kept={},
         notes=[],
     )
-
-
-def _sayable(side: Side, frames: Rows) -> np.ndarray:
-    """Whether each clip has the frames that its transcript needs."""
-    assert side.truth is not None
-    needed = [frames_needed(side.truth[i : i + 1].flat) for i in range(len(frames))]
-    return np.asarray(np.array(needed) <= frames)

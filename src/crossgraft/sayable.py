@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Int
 
 from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
@@ -28,11 +29,10 @@ def unsayable(truth: Ragged, clips: Ragged, backbone: Backbone) -> list[tuple[in
     assert backbone.frames is not None
     assert backbone.tokens is not None
     lengths, longest = clips.lengths, backbone.tokens.length
-    frames, bad = backbone.frames(lengths), []
+    frames, needed, bad = backbone.frames(lengths), needs(truth), []
     for i in np.flatnonzero(truth.lengths):
-        needed = frames_needed(truth[i : i + 1].flat)
-        if needed > frames[i]:
-            what = f"the transcript needs {needed} frames and the clip has {frames[i]}: it is too long for the clip"
+        if needed[i] > frames[i]:
+            what = f"the transcript needs {needed[i]} frames and the clip has {frames[i]}: it is too long for the clip"
             bad.append((int(i), what))
         elif np.ptp(clips[i : i + 1].flat) == 0:
             bad.append((int(i), "the clip is silent, and its transcript is not"))
@@ -41,3 +41,12 @@ def unsayable(truth: Ragged, clips: Ragged, backbone: Backbone) -> list[tuple[in
             what = f"the clip is longer than {seconds:.0f} s, of which the first are read, and its transcript is of all"
             bad.append((int(i), what))
     return bad
+
+
+def needs(truth: Ragged) -> Int[np.ndarray, " N"]:
+    """Frames below which each transcript has no alignment.
+
+    >>> needs(Ragged.of([np.array([1, 1]), np.array([2])])).tolist()
+    [3, 1]
+    """
+    return np.array([frames_needed(truth[i : i + 1].flat) for i in range(len(truth))], dtype=np.int64)
