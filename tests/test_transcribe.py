@@ -417,6 +417,15 @@ def test_a_stream_is_cut_at_its_silences_and_predicted_as_files_are(run: Run, fo
         assert all(row["start"] - 0.1 <= s["start"] for s in row["symbols"])
 
 
+def test_a_stream_may_begin_in_a_word_or_in_noise() -> None:
+    draw = np.random.default_rng(0)
+    blocks = [a * draw.standard_normal(BLOCK).astype(np.float32) for a in [0.1] * 30 + [1e-4] * 60 + [0.1] * 30]
+    assert [start for start, _ in pieces(blocks)] == [0.0, 1.6]
+    assert [start for start, _ in pieces(blocks[:20])] == []  # nothing tells what it is
+    hum = [0.1 * draw.standard_normal(BLOCK).astype(np.float32) for _ in range(400)]
+    assert not list(pieces(hum))
+
+
 def test_a_sound_without_an_end_is_cut_and_silence_says_nothing() -> None:
     wave = np.sin(np.arange(BLOCK) * 0.3).astype(np.float32)
     gaps = (wave * (k % 25 != 0) for k in range(3000))  # a minute with silences too short to end a piece
