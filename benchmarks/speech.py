@@ -84,14 +84,19 @@ def apart(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def speed(clips: int = 128, seconds: float = 2.0, repeats: int = 3) -> dict[str, float]:
-    """Clips a second on this machine's cores as they are set: the package's own call, the same vectors here, and
-    features, which hear 0.6 s of silence before and after each clip too; nothing comes from the store."""
+    """Clips a second on this machine's cores as they are set: the package's own call, the same vectors here, features,
+    which hear 0.6 s of silence before and after each clip too, and files of 8 kHz decoded; nothing comes from the
+    store."""
+    import tempfile
+    from pathlib import Path
+
     import soundfile as sf
     import soxr
     import torch
     from openwakeword.utils import AudioFeatures
 
     from crossgraft.backbones.audio_models import samples, speech_embedding
+    from crossgraft.domains.clips import decode
     from crossgraft.features.ragged import Ragged, tensor
 
     files = sorted((cells.data() / "speech" / "fsdd").glob("*.wav"))
@@ -101,7 +106,16 @@ def speed(clips: int = 128, seconds: float = 2.0, repeats: int = 3) -> dict[str,
     whole = np.resize(sound, (clips, n)).astype(np.float32)
     package, module = AudioFeatures(), speech_embedding().module
     as_int = (samples([whole.ravel()])[0].astype(np.int64) - 32768).astype(np.int16).reshape(clips, n)
-    took: dict[str, list[float]] = {"package": [], "vectors": [], "features": []}
+    took: dict[str, list[float]] = {"package": [], "vectors": [], "features": [], "decoded": []}
+    with tempfile.TemporaryDirectory() as folder:
+        named = [Path(folder) / f"{i}.wav" for i in range(clips)]
+        for name, one in zip(named, whole, strict=True):
+            sf.write(name, soxr.resample(one, 16000, 8000), 8000)
+        for _ in range(repeats):
+            began = time.perf_counter()
+            for name in named:
+                decode(name)
+            took["decoded"].append(time.perf_counter() - began)
     for _ in range(repeats):
         began = time.perf_counter()
         theirs = package.embed_clips(as_int)
@@ -117,7 +131,7 @@ def speed(clips: int = 128, seconds: float = 2.0, repeats: int = 3) -> dict[str,
                 module(tensor(Ragged.of(samples(list(whole[i : i + 64])))))
             took["features"].append(time.perf_counter() - began)
     rates = {name: clips / min(times) for name, times in took.items()}
-    times = {f"times {name}": rates[name] / rates["package"] for name in ("vectors", "features")}
+    times = {f"times {name}": rates[name] / rates["package"] for name in ("vectors", "features", "decoded")}
     return rates | times | {"off": float(np.abs(ours.numpy() - theirs).max())}
 
 

@@ -101,6 +101,19 @@ def test_a_wide_beam_finds_the_most_probable_sequence(seed: int) -> None:
     assert beam(p, 400) == max(found, key=lambda q: found[q])
 
 
+def test_a_transcript_is_the_most_probable_one_and_not_that_of_the_best_alignment() -> None:
+    task = Transcribe(("", "a", "b"), "words")
+    p = np.log([[0.55, 0.4, 0.05], [0.55, 0.4, 0.05]])  # "a" in three alignments, 0.6; nothing in the likeliest, 0.3
+    assert task.decode(p) == ["a"]
+    assert Decoder(task, 1).text(p) == ""
+    assert Decoder(task).text(p) == "a"
+
+
+def test_what_hardly_any_frame_gives_a_symbol_is_not_lost_where_it_is_the_likeliest() -> None:
+    p = np.log(np.array([[1e-9, 1.0, 1e-12], [1e-12, 1e-9, 1.0], [1.0, 1e-9, 1e-12]]))
+    assert beam(p, 2) == (1, 2)
+
+
 def test_a_prior_turns_the_beam() -> None:
     p = np.log(np.array([[0.1, 0.5, 0.4, 0.0001]]))
     assert beam(p, 8) == (1,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,27 @@ def test_a_path_with_an_environment_is_another_domain(tmp_path: Path) -> None:
         open_domain(f"{tmp_path / 'v.csv'}?env=telephone", "v")
 
 
+def test_other_noises_in_the_folder_are_another_place(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "a.csv", {"ann": 200}, each=1)
+    wav(tmp_path / "noises" / "hum.wav", TONE)
+    spec = f"{path}?env=noise:5dB:{tmp_path / 'noises'}"
+    before = open_domain(spec, "d").digest(0)
+    assert open_domain(spec, "d").digest(0) == before
+    wav(tmp_path / "noises" / "hum.wav", np.tile(SOUND, 2))
+    assert open_domain(spec, "d").digest(0) != before
+
+
+@pytest.mark.parametrize("name", ["noise:5dB", "reverb:1s"])
+def test_a_noise_or_response_that_tells_nothing_is_named_itself(name: str, tmp_path: Path) -> None:
+    for held, why in ((b"", "empty"), (b"RIFFxxxxWAVE", "damaged")):
+        (tmp_path / "odd.wav").write_bytes(held)
+        with pytest.raises(CrossgraftError, match=rf"odd\.wav cannot be used: .*{why}"):
+            Environment.parse(f"{name}:{tmp_path}")(SOUND, 0)
+    wav(tmp_path / "odd.wav", np.zeros(100, np.float32))
+    with pytest.raises(CrossgraftError, match=r"odd\.wav cannot be used: it is silent"):
+        Environment.parse(f"{name}:{tmp_path}")(SOUND, 0)
+
+
 def test_as_an_augmentation_it_changes_clips_and_keeps_padding() -> None:
     torch = pytest.importorskip("torch")
     from crossgraft.backbones.audio_models import samples
@@ -126,6 +148,37 @@ def test_as_an_augmentation_it_changes_clips_and_keeps_padding() -> None:
     hidden = hidden_sound(batch, torch.Generator().manual_seed(0))
     assert ((hidden >= 0) == (batch >= 0)).all()
     assert 0.1 < float(((hidden == 1 << 15) & (batch != 1 << 15)).sum(1)[0]) / 16000 < 0.21
+
+
+def test_a_run_is_tested_in_other_places_too(tmp_path: Path) -> None:
+    source = manifest(tmp_path / "s", "s.csv", {"ann": 210}, each=4)
+    target = manifest(tmp_path / "t", "t.csv", {"cy": 160}, each=4)
+    places = ("noise:-20dB", "telephone")
+    run = crossgraft.fit(
+        target=str(target), source=str(source), shots=1, backbone="cnn", schedule="frozen", steps=4, source_steps=30,
+        guard=False, places=places, out=tmp_path / "run",
+    )  # fmt: skip
+    for own in (run.result["test"], *run.result["baselines"].values()):
+        assert list(own["by_environment"]) == list(places)
+        assert all(scores["n"] == own["n"] == 9 for scores in own["by_environment"].values())
+    test = run.result["test"]
+    drowned = test["by_environment"]["noise:-20dB"]["cross_entropy"]["value"]
+    assert drowned > test["cross_entropy"]["value"] + 0.1
+    page = run.report().read_text()
+    assert "By environment" in page
+    assert "noise:-20dB" in page
+    assert "Source only: Accuracy" in page
+    rows = open_domain(f"{target}?env=noise:-20dB", "t")
+    tested = {str(r["name"]) for r in map(json.loads, (run.folder / "predictions.jsonl").read_text().splitlines())}
+    again = run.score(rows.take([i for i, n in enumerate(rows.names) if str(n) in tested]))
+    assert again["cross_entropy"]["value"] == pytest.approx(drowned, abs=1e-3)
+
+
+def test_a_place_that_is_wrong_or_cannot_be_heard_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'noise'"):
+        crossgraft.fit(target="nowhere.csv", places=("nois:3dB",), out=tmp_path / "a")
+    with pytest.raises(UsageError, match="places are heard, and target holds images"):
+        crossgraft.fit(target="sklearn-digits", places=("telephone",), out=tmp_path / "b")
 
 
 def test_fit_learns_with_it_and_is_tested_in_it(tmp_path: Path) -> None:

@@ -118,4 +118,4 @@ def test_a_model_that_is_not_beyond_noise_does_not_take_the_next_best_with_it() 
     }
     verdict = guard(evidence, list(evidence), {"source_only": 2.0})
     assert verdict.kept == "transfer"
-    assert "source only is better than a simpler model by less than 2 standard errors" in verdict.why
+    assert "source only is better than another model by less than 2 standard errors" in verdict.why

@@ -9,9 +9,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-import crossgraft.choose as choose
-from crossgraft.choose import AROUND, SEARCH_FOLDS, HeldOut, search_lam
+import crossgraft.lam_search as lam_search
+from crossgraft.choose import HeldOut
 from crossgraft.errors import UsageError
+from crossgraft.lam_search import AROUND, SEARCH_FOLDS, search_lam
 from crossgraft.run import Run
 from crossgraft.side import Side
 from crossgraft.transfer import Steps, fit
@@ -36,7 +37,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, means: dict[float, float], frozen:
         assert most == SEARCH_FOLDS
         return HeldOut(means[lam] + spread * noise * (1 + lam))
 
-    monkeypatch.setattr(choose, "held_out", held)
+    monkeypatch.setattr(lam_search, "held_out", held)
     found = search_lam(job([0, 0, 1, 1]), lambda lam: cast(Any, None), frozen, "lp_ft")
     assert seen == [0.0, *(frozen * f for f in AROUND)]
     return found

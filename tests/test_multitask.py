@@ -268,7 +268,9 @@ def test_what_is_said_in_a_clip_and_who_says_it(schedule: str, tmp_path: Path) -
     audio_kit.strings(tmp_path, "bob", "bob", 230, 16, seed=2, tested=6)
     lines = (tmp_path / "ada.csv").read_text().splitlines() + (tmp_path / "bob.csv").read_text().splitlines()[1:]
     lines[2] = lines[2].replace(lines[2].split(",")[1], "", 1)  # one clip without a transcript
-    (tmp_path / "both.csv").write_text("\n".join(lines) + "\n")
+    audio_kit.wav(tmp_path / "clips" / "silent.wav", np.zeros(16000, np.float32))
+    odd = [f"clips/ada-1.wav,{'rise ' * 60},ada,train", "clips/silent.wav,fall,ada,train"]
+    (tmp_path / "both.csv").write_text("\n".join([*lines, *odd]) + "\n")
     tasks = {"said": {"label": "transcript", "kind": "transcribe"}, "who": {"label": "speaker"}}
     more: dict[str, Any] = {"steps": 3, "guard": False, "baselines": False} if schedule == "lp_ft" else {}
     made = crossgraft.multi(
@@ -276,12 +278,17 @@ def test_what_is_said_in_a_clip_and_who_says_it(schedule: str, tmp_path: Path) -
     )
     found = made.result["tasks"]
     assert found["said"]["n"]["train"] == found["who"]["n"]["train"] - 1
+    assert ["too long for the clip" in s["reason"] for s in made.result["skipped"]] == [True, False]
     assert found["said"]["test"]["word_error_rate"]["value"] < 0.4
     assert found["who"]["test"]["accuracy"]["value"] > 0.9
     clip = sorted(tmp_path.glob("**/*.wav"))[0]
     row = open_run(made.folder).predict([clip])[0]["tasks"]
     assert set(row) == {"said", "who"}
     assert row["said"]["text"]
+    (tmp_path / "odd.csv").write_text("\n".join([lines[0], lines[1], *odd[:1]]) + "\n")
+    scored = open_run(made.folder).score(tmp_path / "odd.csv")["tasks"]["said"]
+    assert (scored["n"], scored["left_out"]) == (1, 1)
+    assert np.isfinite(scored["cross_entropy"]["value"])
 
 
 # The command -------------------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ one and blanks are taken out (Graves et al., ICML 2006).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import exp, log1p
 
 import numpy as np
 from jaxtyping import Float, Int
 
 BLANK = 0
+HOPELESS = 15.0  # nats
 NEVER = -np.inf
 
 
@@ -127,21 +129,25 @@ def beam(
     prior   log of what a symbol weighs after a sequence, -inf where it may not follow
     ending  the same of a sequence that ends
 
+    Without a prior, symbols that a frame gives less than e^-HOPELESS of its likeliest are passed over there.
+
     >>> beam(np.log(np.array([[0.6, 0.4], [0.6, 0.4]])), 4)  # 1 in three alignments, nothing in one
     (1,)
     """
     kept: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, NEVER)}  # ends in a blank, in its last symbol
     said: dict[tuple[int, ...], float] = {(): 0.0}  # logs of the priors
-    for row in log_p:
-        likely = [int(c) for c in np.argsort(-row)[: width + 1] if c != BLANK]
+    for frame in log_p:
+        row: list[float] = frame.tolist()
+        least = NEVER if prior else max(row) - HOPELESS
+        likely = [c for c in np.argsort(-frame)[: width + 1].tolist() if c != BLANK and row[c] >= least]
         after: dict[tuple[int, ...], tuple[float, float]] = {}
 
         def add(sequence: tuple[int, ...], blank: float, symbol: float, into: dict = after) -> None:  # type: ignore[type-arg]
             b, s = into.get(sequence, (NEVER, NEVER))
-            into[sequence] = (float(np.logaddexp(b, blank)), float(np.logaddexp(s, symbol)))
+            into[sequence] = (_sum(b, blank), _sum(s, symbol))
 
         for sequence, (b, s) in kept.items():
-            total = float(np.logaddexp(b, s))
+            total = _sum(b, s)
             add(sequence, total + row[BLANK], s + row[sequence[-1]] if sequence else NEVER)
             for c in likely:
                 longer = (*sequence, c)
@@ -149,14 +155,20 @@ def beam(
                     said[longer] = said[sequence] + (prior(sequence, c) if prior else 0.0)
                 if said[longer] > NEVER:  # after the same symbol only from a blank
                     add(longer, NEVER, (b if sequence and sequence[-1] == c else total) + row[c])
-        best = sorted(after, key=lambda q: -(float(np.logaddexp(*after[q])) + said[q]))[:width]
+        best = sorted(after, key=lambda q: -(_sum(*after[q]) + said[q]))[:width]
         kept = {q: after[q] for q in best}
 
     def final(q: tuple[int, ...]) -> float:
-        return float(np.logaddexp(*kept[q])) + said[q] + (ending(q) if ending else 0.0)
+        return _sum(*kept[q]) + said[q] + (ending(q) if ending else 0.0)
 
     found = max(kept, key=final)
     return found if final(found) > NEVER else ()
+
+
+def _sum(a: float, b: float) -> float:
+    """log(e^a + e^b)."""
+    high, low = (a, b) if a > b else (b, a)
+    return high if low == NEVER else high + log1p(exp(low - high))
 
 
 def ngram(

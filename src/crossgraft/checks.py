@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft.alignments import BLANK
+from crossgraft.domains.environments import Environment
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.features.ragged import Ragged
 from crossgraft.methods import METHODS, Method
@@ -41,6 +42,8 @@ def refuse(recipe: Recipe, kind: str | None = None) -> None:
     kind  of the task, once the data have shown it
     """
     kind = kind or recipe.task
+    for place in recipe.places:
+        Environment.parse(place)
     row = METHODS.get(recipe.method)
     if recipe.mixup and recipe.source_weights != "pooled":
         raise UsageError("mixup mixes rows of sources that weigh differently", "leave out mixup or source_weights")

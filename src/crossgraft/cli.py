@@ -14,7 +14,8 @@ from crossgraft.cli_options import Column, Group, Input, Json, Out, RecipeFile, 
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.methods import METHODS
 from crossgraft.printed import answer as _answer
-from crossgraft.printed import apart, fitted, over_groups, scores, strangers
+from crossgraft.printed import fitted, over_groups, scores, strangers
+from crossgraft.printed_evidence import apart
 
 app = typer.Typer(
     help="Transfer learning stated, solved and measured in cross-entropy.",
@@ -83,6 +84,9 @@ def fit(
     ] = None,
     baselines: Annotated[bool | None, typer.Option(help="Train target only and source only beside it.")] = None,
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places (audio).")] = None,
+    places: Annotated[
+        list[str] | None, typer.Option("--place", help="Of clips: test them in noise:10dB, too; may be repeated.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the target.")] = None,
     source_steps: Annotated[int | None, typer.Option(help="Gradient steps on the source.")] = None,
     masked_steps: Annotated[

@@ -8,7 +8,8 @@ import typer
 
 from crossgraft.cli_options import Column, Input, Json, Seed, Weights
 from crossgraft.errors import UsageError
-from crossgraft.printed import answer, ranked
+from crossgraft.printed import answer
+from crossgraft.printed_evidence import ranked
 
 
 def rank(

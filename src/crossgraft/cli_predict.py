@@ -29,7 +29,9 @@ def predict(
         bool, typer.Option(help="Adapt batch-normalised layers to each batch before predicting it.")
     ] = False,
     unknown: Annotated[bool, typer.Option(help="Label unknown what looks like no class of the model.")] = False,
-    beam: Annotated[int, typer.Option(min=1, help="Of transcripts: sequences that are kept at every frame.")] = 1,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Of transcripts: sequences that are kept at every frame, by default 8.")
+    ] = None,
     words: Annotated[
         Path | None, typer.Option(help="Of transcripts: a file of the words that may be said, one a line.")
     ] = None,
@@ -42,7 +44,7 @@ def predict(
     from crossgraft.multitask.run import open_run
     from crossgraft.run import finite
 
-    decoding: dict[str, Any] = {"width": beam} if beam > 1 or words or usual else {}
+    decoding: dict[str, Any] = {} if beam is None else {"width": beam}
     for name, file in (("words", words), ("lines", usual)):
         if file is not None:
             decoding[name] = _lines(file)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft import features
-from crossgraft.alignments import best_path, cross_entropy
+from crossgraft.alignments import align, cross_entropy
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.stored import restored, stored
 from crossgraft.chains import Chain
@@ -93,7 +93,7 @@ class Model:
         """One row an example, in order: name, label, probabilities by class, as "unknown" the score of an example of no
         class, which is the label above the threshold with `unknown`; or name and error. Of sentences words, tags, and
         spans with first word, one past the last, type, text and probability; of raw text also characters. Of clips that
-        are transcribed the text, its log-probability and each symbol of the most probable alignment with its seconds;
+        are transcribed the text, its log-probability and each symbol with its seconds, by the best alignment with it;
         `decoding` are options of `Decoder`."""
         above = stored_threshold(self.unknown, self.task, tent) if unknown else np.inf
         one_class = not isinstance(self.task, (Transcribe, MultiLabel)) and self.transitions is None
@@ -131,7 +131,8 @@ class Model:
 
     def _transcript(self, name: str, frames: Float[np.ndarray, "T K"], decoder: Decoder) -> dict[str, Any]:
         text = decoder.text(frames)
-        own, symbols = decoder.task.symbols(text), timed(decoder.task, best_path(frames), self.backbone.times)
+        own = decoder.task.symbols(text)
+        symbols = timed(decoder.task, align(frames, own), self.backbone.times)
         loss = cross_entropy(frames, np.array([len(frames)]), own, np.array([len(own)]))[0]
         return {"name": name, "text": text, "log_probability": -float(loss), "symbols": symbols}
 

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft import backbones, features
-from crossgraft.alignments import frames_needed
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
@@ -25,6 +24,7 @@ from crossgraft.methods import METHODS
 from crossgraft.multilabel import MultiLabel
 from crossgraft.recipe import Recipe
 from crossgraft.refused import refuse_for
+from crossgraft.sayable import leave_out_unsayable
 from crossgraft.side import Side
 from crossgraft.tasks import Classify, Tag
 from crossgraft.transcripts import Transcribe
@@ -130,10 +130,10 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     side.free = free if recipe.shots is None else free | ~np.isin(given, ("test", "val"))
     source = None if source_domain is None else Side.of(source_domain, task, source_domain.classes)
     for s in (side,) if source is None else (side, source):
+        if s.truth is not None:
+            leave_out_unsayable(s, backbone)
         frozen = backbone.pretrained and backbone.given is None and recipe.masked_steps is None
         (s.features if frozen else s.pixels)(backbone)
-        if s.truth is not None:
-            _alignable(s, backbone)
         warnings += s.notes
     test = side.domain.take(side.examples(side.rows("test")))
     learnt = side.domain.take(np.flatnonzero(np.isin(side.domain.splits, ["train", "unlabelled"])))
@@ -170,22 +170,6 @@ def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
         remedy = "give one with --source, or another --method"
         raise UsageError(f"method {recipe.method} with backbone {backbone.name} needs a source", remedy)
     return recipe.method
-
-
-def _alignable(side: Side, backbone: Backbone) -> None:
-    """Leave out clips that are too short for their transcript: no alignment says it, and its cross-entropy is
-    infinite."""
-    assert side.truth is not None
-    assert backbone.frames is not None
-    frames = backbone.frames(side.pixels(backbone).lengths)
-    needed = [frames_needed(side.truth[np.array([i])].flat) for i in range(len(frames))]
-    short = [
-        (i, f"the transcript needs {n} frames and the clip has {t}: it is too long for the clip")
-        for i, (n, t) in enumerate(zip(needed, frames.tolist(), strict=True))
-        if n > t
-    ]
-    if short:
-        side.leave_out(short)
 
 
 def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side | None) -> str:

@@ -61,7 +61,7 @@ def proof(
     if isinstance(job.task, MultiLabel):
         return {"gap": _gap(job, models)} | of_sets(job, held, kept, log_p)
     if isinstance(job.task, Transcribe):
-        return {"gap": _gap(job, models)} | of_transcripts(job, kept, log_p)
+        return {"gap": _gap(job, models)} | of_transcripts(job, held, kept, log_p)
     labels = job.target.labels[test]
     tested = {name: each for name, each in log_p.items() if len(test)}
     return {

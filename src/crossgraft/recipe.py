@@ -81,6 +81,9 @@ class Recipe(BaseModel):
     guard: bool = Field(True, description="keep a simpler model where held-out evidence does not favour the transfer")
     baselines: bool = Field(True, description="train target only and source only beside the transfer")
     augment: Literal["auto", "none", "digits", "photos", "aerial", "places"] = "auto"
+    places: tuple[str, ...] = Field(
+        (), description="environments that the test part is heard in too, as noise:10dB or telephone; of clips"
+    )
     steps: int | None = Field(
         None, ge=1, description="gradient steps on the target; by default from the number of labels"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from crossgraft.choose import HeldOut
+from crossgraft.elsewhere import elsewhere
 from crossgraft.measure.compare import Verdict, paired
 from crossgraft.measure.scores import mean_interval, measured
 from crossgraft.model import Model
@@ -56,12 +57,13 @@ def record(
     groups = None if job.target.domain.groups is None else job.target.domain.groups[job.target.examples(test)]
     words = job.target.words(test)
     log_p = {name: model.log_probabilities(job.target, test) for name, model in models.items()} if len(test) else {}
-    kept = models[verdict.kept]
+    kept, places = models[verdict.kept], elsewhere(job, task, models)
 
     def score(name: str) -> dict[str, Any] | None:
         if name not in models:
             return None
-        return measured(task, log_p[name], targets, words, groups) if len(test) else {"n": 0}
+        own = measured(task, log_p[name], targets, words, groups) if len(test) else {"n": 0}
+        return own | places.get(name, {})
 
     columns = job.target.columns
     began = time.perf_counter()

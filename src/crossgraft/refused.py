@@ -23,6 +23,8 @@ def refuse_for(recipe: Recipe, kind: Kind, name: str, sets: bool) -> None:
         raise UsageError(f"{name} holds tagged sentences", "leave out --task, or give --task tag")
     if recipe.masked_steps is not None and kind not in ("text", "sentence"):
         raise UsageError(f"masked_steps learns texts, and {name} holds {kind}s", "leave it out")
+    if recipe.places and kind not in SOUND:
+        raise UsageError(f"places are heard, and {name} holds {kind}s", "leave out --place")
     if recipe.crf:
         _chained_can(recipe, kind)
     if kind in SEQUENCES:

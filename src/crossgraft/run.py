@@ -23,6 +23,7 @@ from crossgraft.measure.unknown import open_scores
 from crossgraft.model import Model
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
+from crossgraft.sayable import leave_out_unsayable
 from crossgraft.side import Side
 from crossgraft.tracking import Tracker
 
@@ -144,16 +145,19 @@ class Run:
         if task.kind == "classify":
             labelled = _of_classes(labelled, task.classes, unknown)
         side = Side.of(labelled, task, task.classes)
+        if side.truth is not None:
+            leave_out_unsayable(side, self.model.backbone)
         z, failures = (self.model.logits if unknown else self.model.log_probabilities)(side.domain)
         left = side.domain.without(failures)
         tolerate(left.skipped, len(domain), str(what))
         good = np.setdiff1d(np.arange(len(side.labels)), [i for i, _ in failures])
         skipped = [{"domain": left.name, "name": s.name, "reason": s.reason} for s in left.skipped]
         if above is not None:
-            found: dict[str, Any] = finite(open_scores(task, z[good], side.labels[good], above))
-            return found | {"skipped": skipped}
-        groups = None if side.domain.groups is None else side.domain.groups[side.examples(good)]
-        return {**measured(task, z[good], side.targets(good), side.lengths, groups), "skipped": skipped}
+            scored = open_scores(task, z[good], side.labels[good], above)
+        else:
+            groups = None if side.domain.groups is None else side.domain.groups[side.examples(good)]
+            scored = measured(task, z[good], side.targets(good), side.lengths, groups)
+        return dict(finite(scored)) | {"skipped": skipped}
 
     def report(self) -> Path:
         """(Re)write report.html from the files of the folder."""

@@ -1,13 +1,14 @@
 """A live stream of audio: cut at its silences, each piece predicted as soon as it has ended; memory stays bounded.
 
 What is sound and what silence is told by loudness: sound is ABOVE decibels louder than the quietest of the last
-seconds. A piece ends with QUIET seconds of silence, or after LONGEST.
+seconds, at the beginning of the first ones. A piece ends with QUIET seconds of silence, or after LONGEST.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,6 +24,7 @@ BLOCK = RATE // 50  # samples whose loudness is told together: 20 ms
 QUIET, AROUND, LONGEST = 0.5, 0.2, 15.0  # seconds: of silence that end a piece, kept around it, of a piece at most
 FLOOR = 5.0  # seconds back in which the quietest block is looked for
 ABOVE, LEAST = 10.0, -60.0  # decibels above that; of a full swing, below which all is silence
+TOLD = 2 * ABOVE  # decibels between the loudest and the quietest that tell sound from silence
 
 
 def blocks(stream: BinaryIO) -> Iterator[Float[np.ndarray, " BLOCK"]]:
@@ -60,12 +62,13 @@ def pieces(heard: Iterable[Float[np.ndarray, " BLOCK"]]) -> Iterator[tuple[float
     """
     per_second = RATE / BLOCK
     around, quiet, longest = (round(s * per_second) for s in (AROUND, QUIET, LONGEST))
-    recent: deque[float] = deque(maxlen=round(FLOOR * per_second))
+    first, rest = _until_told(iter(heard), round(FLOOR * per_second))
+    recent: deque[float] = deque([min(map(_level, first))] if first else [], maxlen=round(FLOOR * per_second))
     before: deque[np.ndarray] = deque(maxlen=around)
     held: list[np.ndarray] = []
     silent = start = 0
-    for at, block in enumerate(heard):
-        level = 10 * float(np.log10(np.square(block, dtype=np.float64).mean() + 1e-12))
+    for at, block in enumerate(chain(first, rest)):
+        level = _level(block)
         recent.append(level)
         loud = level > max(min(recent) + ABOVE, LEAST)
         if not held:
@@ -82,6 +85,26 @@ def pieces(heard: Iterable[Float[np.ndarray, " BLOCK"]]) -> Iterator[tuple[float
             held = []
     if held:
         yield start / per_second, np.concatenate(held[: len(held) - max(silent - around, 0)])
+
+
+def _until_told(
+    heard: Iterator[Float[np.ndarray, " BLOCK"]], most: int
+) -> tuple[list[np.ndarray], Iterator[Float[np.ndarray, " BLOCK"]]]:
+    """The first blocks, until they tell sound from silence or are `most`, and the rest: a stream may begin in a
+    word."""
+    first: list[np.ndarray] = []
+    levels: list[float] = []
+    while len(first) < most and (not levels or max(levels) - min(levels) < TOLD):
+        if (block := next(heard, None)) is None:
+            break
+        first.append(block)
+        levels.append(_level(block))
+    return first, heard
+
+
+def _level(block: Float[np.ndarray, " BLOCK"]) -> float:
+    """Decibels of a full swing."""
+    return 10 * float(np.log10(np.square(block, dtype=np.float64).mean() + 1e-12))
 
 
 def listen(run: Run, stream: BinaryIO, *, unknown: bool = False, **decoding: Any) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from crossgraft.tasks import Classify, natural_order
 
 Unit = Literal["characters", "words"]
 FEW_WORDS, OFTEN = 200, 5  # words that are symbols by themselves: at most so many, each so often on the mean
+WIDTH = 8  # sequences that are kept at every frame: to sum alignments, rather than to take the most probable one
 LEAST_WIDTH = 16  # of a search among given words, which a narrow one may leave with none
 
 
@@ -70,10 +71,11 @@ class Transcribe(Classify):
     def decode(
         self, log_probabilities: Float[np.ndarray, "F K"], lengths: Int[np.ndarray, " N"] | None = None
     ) -> list[str]:
-        """What the most probable alignment of each clip says. lengths: frames of each clip, by default of one."""
+        """The most probable transcript of each clip, its alignments summed (`alignments.beam`). lengths: frames of each
+        clip, by default of one."""
         n = np.array([len(log_probabilities)]) if lengths is None else np.asarray(lengths)
         parts = np.split(log_probabilities, np.cumsum(n)[:-1])
-        return [self.text([s for s, _, _ in best_path(part)]) for part in parts]
+        return [self.text(beam(part, WIDTH)) for part in parts]
 
 
 def tidy(text: str) -> str | None:
@@ -104,7 +106,7 @@ def timed(
 class Decoder:
     """How frames become a transcript.
 
-    width  sequences that are kept at every frame; 1 takes the most probable alignment
+    width  sequences that are kept at every frame; 1 takes what the most probable alignment says
     words  words that may be said, and no other; None for any
     lines  what is usually said: the symbols of each are counted, and their n-gram model speaks with `weight`
 
@@ -114,7 +116,7 @@ class Decoder:
     """
 
     task: Transcribe
-    width: int = 1
+    width: int = WIDTH
     words: Sequence[str] | None = None
     lines: Sequence[str] | None = None
     weight: float = 0.5
@@ -122,7 +124,7 @@ class Decoder:
     def text(self, log_p: Float[np.ndarray, "T K"]) -> str:
         """The transcript of one clip."""
         if self.width <= 1 and self.words is None and self.lines is None:
-            return self.task.decode(log_p)[0]
+            return self.task.text([s for s, _, _ in best_path(log_p)])
         prior, ending = self._parts
         return self.task.text(beam(log_p, max(self.width, LEAST_WIDTH if self.words else 1), prior, ending))
 

@@ -23,8 +23,9 @@ from crossgraft.adapt import adapt, refuse_early
 from crossgraft.asked import asked_for
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.checks import check, method_of, refuse
-from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for, search_lam
+from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for
 from crossgraft.errors import CrossgraftError
+from crossgraft.lam_search import search_lam
 from crossgraft.language import learn_language
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
@@ -109,8 +110,7 @@ class Steps:
         if schedule == "frozen":
             return start
         sides = {"target": (job.target, rows)}
-        if source is not None and start.lam:
-            sides["source"] = (source, np.arange(len(source.labels)))
+        sides |= {"source": (source, np.arange(len(source.labels)))} if source is not None and start.lam else {}
         fresh = schedule == "full" and not f_s.objective.terms
         trained = self._descend(start, sides, start.objective, schedule, use, head=not fresh)
         return replace(trained, lam=start.lam, ridge=start.ridge, path=start.path, point=start.point)

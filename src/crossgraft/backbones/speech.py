@@ -31,7 +31,8 @@ class Clips(nn.Module):
 
     longest  samples of a clip that are read, the first ones
     alone    whether only clips of the same length go together, so that no layer sees padding
-    whole    give the frames of all clips, (F, D), one clip after the other, and pool none of them
+    whole    give the frames of all clips, (F, D), one clip after the other, and pool none of them; one of a clip that
+             has no sample
     """
 
     def __init__(self, longest: int, alone: bool = False, whole: bool = False) -> None:
@@ -47,7 +48,7 @@ class Clips(nn.Module):
         for at in _alike(lengths, self.alone):
             own = tokens[at, : max(int(lengths[at[0]]), 1)]
             vectors, counts = self.vectors(torch.where(own >= 0, own - ZERO, 0).float(), lengths[at])
-            parts += [v[:n] for v, n in zip(vectors, counts, strict=True)] if self.whole else [
+            parts += [v[:n] for v, n in zip(vectors, counts.clamp(min=1), strict=True)] if self.whole else [
                 self.pooled(vectors, counts)
             ]  # fmt: skip
             order.append(at)

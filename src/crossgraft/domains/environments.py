@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.domains.clips import RATE, decode
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import SOUND, Domain, Unreadable
 from crossgraft.domains.sorts import CLIPS
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.seeds import rng
@@ -46,8 +46,7 @@ def noise(x: Samples, seed: int, snr: float, colour: str = "white") -> Samples:
             spectrum = np.fft.rfft(added)
             added = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(x))
     else:
-        files = _files(colour)
-        held = decode(files[draw.integers(len(files))])
+        held = _drawn(colour, draw)
         added = np.resize(np.roll(held, -int(draw.integers(len(held)))), len(x)).astype(np.float64)
     power = float(np.mean(np.square(added)))
     if power == 0:
@@ -68,8 +67,7 @@ def reverb(x: Samples, seed: int, rt60: float, folder: str | None = None) -> Sam
         tail = draw.standard_normal(len(t)) * 10 ** (-3 * t / rt60)
         response = np.concatenate([[1.0], tail / np.linalg.norm(tail)])
     else:
-        files = _files(folder)
-        held = decode(files[draw.integers(len(files))]).astype(np.float64)
+        held = _drawn(folder, draw).astype(np.float64)
         response = held[int(np.abs(held).argmax()) :]
     size = len(x) + len(response) - 1
     heard = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(response, size), size)[: len(x)]
@@ -116,6 +114,12 @@ class Environment:
     spec: str
     stages: tuple[Callable[[Samples, int], Samples], ...]
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of noises and room responses that it draws from."""
+        given = [stage.keywords["last"] for stage in self.stages if isinstance(stage, partial)]
+        return tuple(filter(_is_folder, given))
+
     def __str__(self) -> str:
         return self.spec
 
@@ -142,7 +146,7 @@ NUMBERS: dict[str, tuple[Callable[..., Samples], str, tuple[float, float]]] = {
 def in_environment(domain: Domain, spec: str) -> Domain:
     """The clips of a domain heard in an environment; each by a seed of its own content. Raises UsageError."""
     place = Environment.parse(spec)
-    if domain.kind != "audio":
+    if domain.kind not in SOUND:
         raise UsageError(f"{domain.name} holds no audio for {MARK}{spec}", f"leave out {MARK}{spec}")
 
     def heard(what: Any) -> Samples:
@@ -150,8 +154,10 @@ def in_environment(domain: Domain, spec: str) -> Domain:
         own = blake2b(samples.tobytes(), digest_size=4).digest()
         return place(samples, int.from_bytes(own, "little"))
 
+    made_by = spec.encode() + b"".join(map(_state, place.folders))
+
     def digest(what: Any) -> bytes:
-        return blake2b(domain.digester(what) + spec.encode(), digest_size=20, person=b"environment-1").digest()
+        return blake2b(domain.digester(what) + made_by, digest_size=20, person=b"environment-1").digest()
 
     note = f"{domain.name}: clips are heard through {spec}"
     return replace(domain, reader=heard, digester=digest, notes=(*domain.notes, note))
@@ -180,7 +186,7 @@ def _stage(part: str) -> Callable[[Samples, int], Samples]:
         return lambda x, seed: make(x, seed, value)
     if name not in ("noise", "reverb"):
         raise UsageError(f"environment {part!r} takes one number", f"leave out {given[1]!r}")
-    if (name, given[1]) not in (("noise", "white"), ("noise", "pink")):
+    if name == "reverb" or _is_folder(given[1]):
         _files(given[1])
     return partial(lambda x, seed, last: make(x, seed, value, last), last=given[1])
 
@@ -192,6 +198,29 @@ def _files(folder: str) -> tuple[Path, ...]:
     if not found:
         raise CrossgraftError(f"there is no audio in {folder}", "give a folder of noises, or of room responses")
     return found
+
+
+def _is_folder(last: str) -> bool:
+    return last not in ("white", "pink")
+
+
+def _drawn(folder: str, draw: np.random.Generator) -> Samples:
+    """A clip of a folder of noises or room responses. Raises CrossgraftError where it tells nothing."""
+    files = _files(folder)
+    file = files[draw.integers(len(files))]
+    try:
+        held = decode(file)
+    except Unreadable as wrong:
+        raise CrossgraftError(f"{file} cannot be used: {wrong.reason}", "take it out of the folder") from None
+    if not held.any():
+        raise CrossgraftError(f"{file} cannot be used: it is silent", "take it out of the folder")
+    return held
+
+
+def _state(folder: str) -> bytes:
+    """Names, sizes and times of the audio files below a folder: with others the same spec is another place."""
+    found = [(str(p), (at := p.stat()).st_size, at.st_mtime_ns) for p in _files(folder)]
+    return blake2b(repr(found).encode(), digest_size=20).digest()
 
 
 def _fitted(x: np.ndarray) -> Samples:

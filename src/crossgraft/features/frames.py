@@ -55,11 +55,15 @@ class Frames:
             out[some] = sums / self.lengths[some, None]
         return out
 
-    def padded(self) -> Float[np.ndarray, "N T D"]:
-        """All clips as one array, 0 behind their ends."""
-        out = np.zeros((len(self), int(self.lengths.max(initial=1)), self.flat.shape[1]), dtype=self.flat.dtype)
-        out[np.arange(out.shape[1]) < self.lengths[:, None]] = self.flat
-        return out
+    def places(self) -> Int[np.ndarray, "T N"]:
+        """Where each frame of each clip lies in `flat`, time first; behind the end of a clip its last one.
+
+        >>> Frames(np.zeros((3, 1)), np.array([2, 3])).places().tolist()
+        [[0, 2], [1, 2]]
+        """
+        steps = np.arange(int(self.lengths.max(initial=1)))[:, None]
+        found: np.ndarray = np.minimum(self.ends - self.lengths + steps, np.maximum(self.ends - 1, 0))
+        return found
 
 
 def each(function: Callable[[np.ndarray], np.ndarray], values: Any) -> Any:

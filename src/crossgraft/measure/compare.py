@@ -128,7 +128,7 @@ def guard(
             said += f", of {_title(name)} {mean[name]:.3f} (difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
     if kept != best:
         margin = margins.get(best, 1.0)
-        said += f"; {_title(best)} is better than a simpler model by less than {margin:g} standard errors: not kept"
+        said += f"; {_title(best)} is better than another model by less than {margin:g} standard errors: not kept"
     if broken:
         said += f"; {' and '.join(broken)} had losses that are not finite"
     return Verdict(kept, said + ".", dict(evidence))

@@ -22,7 +22,9 @@ from crossgraft.multitask.asked import MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import alike, check, side_of, task_of
 from crossgraft.multitask.opening import Labels, bare, opened, parted
 from crossgraft.multitask.pool import Pool, schedule_of
+from crossgraft.sayable import unsayable
 from crossgraft.several import Multi
+from crossgraft.transcripts import Transcribe
 
 
 def given(recipe: MultiRecipe, data: Mapping[str, Any], layers: Any = None) -> Pool:
@@ -108,10 +110,18 @@ def _read(
         good = held.without(prepared.failures)
         values, lengths = values[good], None if lengths is None else lengths[good]
     warnings += prepared.notes
-    domain = held.domain
     tasks = {name: task_of(name, own, held.labels[name], recipe) for name, own in asked.items()}
     near = alike(recipe, asked, tasks)
     whole = Multi.of_tasks(tasks, near)
+    for name, task in tasks.items():
+        if isinstance(task, Transcribe):
+            own = replace(held.domain, labels=held.labels[name])
+            truth = side_of(own, task, None, whole.columns_of(name)).truth
+            assert truth is not None
+            clips = values if not stored else features.pixels(held.domain, backbone).values
+            if bad := unsayable(truth, clips, backbone):
+                values = values[held.without(bad)]
+    domain = held.domain
     kept: dict[object, Any] = {key: values}
     sides = {}
     for name, task in tasks.items():

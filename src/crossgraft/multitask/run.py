@@ -21,7 +21,8 @@ from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import side_of
 from crossgraft.multitask.opening import bare, opened
 from crossgraft.multitask.pool import mean_of
-from crossgraft.run import Run
+from crossgraft.run import Run, finite
+from crossgraft.sayable import needs
 from crossgraft.several import Multi
 from crossgraft.tasks import Classify, log_softmax
 
@@ -177,7 +178,12 @@ def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
     lengths = with_lengths(head.domain)[1] if head.domain.kind == "sentence" else None
     side = side_of(replace(head.domain, labels=own), head.task, lengths, np.arange(len(head.task.classes)))
     rows = np.flatnonzero(side.labels >= 0)
+    left: dict[str, int] = {}
+    if side.truth is not None:  # what no alignment says costs infinitely much
+        fit = rows[needs(side.truth[rows]) <= head.said.lengths[rows]]
+        left, rows = ({"left_out": len(rows) - len(fit)} if len(fit) < len(rows) else {}), fit
     if not len(rows):
-        return {"n": 0}
+        return {"n": 0} | left
     groups = None if head.domain.groups is None else head.domain.groups[side.examples(rows)]
-    return measured(head.task, each(log_softmax, head.said[rows]), side.targets(rows), side.words(rows), groups)
+    said = each(log_softmax, head.said[rows])
+    return dict(finite(measured(head.task, said, side.targets(rows), side.words(rows), groups))) | left

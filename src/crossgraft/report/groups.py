@@ -1,4 +1,4 @@
-"""Scores group by group (speaker, patient) on the page."""
+"""Scores group by group (speaker, patient), and environment by environment, on the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossgraft.report.values import number, part
-from crossgraft.report.words import SCORES, bounds, interval
+from crossgraft.report.words import SCORES, bounds, interval, model
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,25 @@ def by_group(result: dict[str, Any]) -> Groups | None:
     if over:
         rows.insert(0, ("all", cells(over), number(test.get("n"))))
     return Groups(number(over.get("n")), [f"{m.title}, {m.unit}" for m in scored], rows)
+
+
+def by_environment(result: dict[str, Any]) -> Groups | None:
+    """The test part as it is and in each environment that it was heard in: the kept model, then each baseline, by its
+    first score and its cross-entropy; None where it was heard in none."""
+    test, baselines = part(result, "test"), part(result, "baselines")
+    models = {"Kept": test} | {model(str(name)): own for name, own in baselines.items() if isinstance(own, dict)}
+    places = part(test, "by_environment")
+    scored = [m for m in SCORES if interval(test.get(m.key))]
+    if not places or not scored:
+        return None
+    shown = dict.fromkeys((scored[0], scored[-1]))
+
+    def cells(scores: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        said = [(m, interval(own.get(m.key))) for own in scores for m in shown]
+        return [("–", "") if s is None else (m.text(s.value), bounds(m, s)) for m, s in said]
+
+    rows = [("as it is", cells(list(models.values())), number(test.get("n")))]
+    for place in places:
+        own = [part(scores, "by_environment", place) for scores in models.values()]
+        rows.append((str(place), cells(own), number(own[0].get("n"))))
+    return Groups(None, [f"{name}: {m.title}, {m.unit}" for name in models for m in shown], rows)

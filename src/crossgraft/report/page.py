@@ -8,7 +8,7 @@ from typing import Any
 
 from crossgraft.report import multilabel, said, sections, tags, words, worth
 from crossgraft.report.files import RunFiles, read
-from crossgraft.report.groups import by_group
+from crossgraft.report.groups import by_environment, by_group
 from crossgraft.report.html import put, template
 from crossgraft.report.values import listed, number, part, rows
 
@@ -73,6 +73,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "by_type": tags.by_type(result),
         "utterances": [said.utterance(k, row, sound) for k, (row, sound) in enumerate(run.utterances)],
         "by_group": by_group(result),
+        "by_environment": by_environment(result),
         "percent": F1.text,
         "bounds": partial(words.bounds, F1),
         "leaks": rows(result, "leaks", "train", "test", "kind", "distance")

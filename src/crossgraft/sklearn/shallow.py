@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from crossgraft.choose import MARGINS, SIMPLEST_FIRST
+from crossgraft.choose import MARGINS, SIMPLEST_FIRST, TRANSFER_FIRST
 from crossgraft.measure.compare import Verdict, guard
 from crossgraft.measure.priors import LabelShift, label_shift
 from crossgraft.measure.validators import odds
@@ -26,7 +26,7 @@ from crossgraft.solve.pick import worse_by
 from crossgraft.tasks import log_softmax
 
 Rows = Float[np.ndarray, "n d"]
-TRANSFER_FIRST, CLEARLY = ("transfer", "target_only", "source_only"), {"target_only": 2.0, "source_only": 2.0}
+CLEARLY = {"target_only": 2.0, "source_only": 2.0}
 PULLS = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # ridges towards the source: at the last hardly anything moves
 
 

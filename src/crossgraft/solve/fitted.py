@@ -20,6 +20,7 @@ from crossgraft.solve import sequences
 from crossgraft.solve.by_folds import by_folds
 from crossgraft.solve.convex import Part
 from crossgraft.solve.joint import solve_alone, solve_joint
+from crossgraft.solve.moved import to_the_target
 from crossgraft.solve.path import Path, Point, scaling
 from crossgraft.solve.sequences import Sequences
 from crossgraft.tasks import log_softmax
@@ -159,7 +160,6 @@ def _solve_sequences(
     lam: float | None = None, ridge: float | None = None, start: Fitted | None = None,
 ) -> Fitted:  # fmt: skip
     """The head of transcripts on frozen frames, or of a CRF on words; lambda and ridge by folds of sequences."""
-
     sides = [target] if source is None or lam == 0 else [target, source]
     xs = [frozen_features(backbone, s) for s in sides]
     scale = scaling(*(x.flat if isinstance(x, Frames) else x for x in xs))
@@ -169,6 +169,8 @@ def _solve_sequences(
         beside = Sequences.of(source, labelled, each(scale.apply, xs[1][labelled]))
         if start is not None and start.backbone.dim == backbone.dim:
             first = replace(scale.unfold(start.weight, start.bias), transitions=start.transitions)
+        if target.truth is not None:
+            beside, first = to_the_target(beside, own, source.domain.take(labelled).groups, first)
     if lam is None or ridge is None:
         examples = target.examples(rows)
         groups = [rng(seed, "head").permutation(len(examples))[: sequences.FEW]]  # of many a part tells enough

@@ -85,7 +85,8 @@ def solve(
     shrunk = [weight] if never is None else learned
     held = [
         (
-            torch.from_numpy(p.x.padded().swapaxes(0, 1) if never is None else p.x.flat).float().contiguous(),
+            torch.from_numpy(p.x.flat).float().contiguous(),
+            torch.from_numpy(p.x.places()),
             torch.from_numpy(p.labels.flat.astype(np.int64)),
             torch.from_numpy(p.x.lengths),
             torch.from_numpy(p.labels.lengths),
@@ -101,10 +102,11 @@ def solve(
     def objective() -> torch.Tensor:
         descent.zero_grad()
         total = ridge / 2 * sum((a.square().sum() for a in shrunk), torch.zeros(()))
-        for x, labels, lengths, counts, columns, each in held:
+        for x, at, labels, lengths, counts, columns, each in held:
             z = x @ weight[:, columns] + bias[columns]
             if never is None:
-                total = total + each * F.ctc_loss(z.log_softmax(2), labels, lengths, counts, reduction="sum")
+                log_p = z.log_softmax(1).index_select(0, at.flatten()).view(*at.shape, -1)
+                total = total + each * F.ctc_loss(log_p, labels, lengths, counts, reduction="sum")
             else:
                 own = (moves + never)[columns][:, columns]
                 total = total + each * chain_losses(z, labels, lengths, own).sum()
