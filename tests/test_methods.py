@@ -259,6 +259,7 @@ def test_validators_by_hand() -> None:
     assert validators.im(p) == pytest.approx(math.log(2) - h(p).mean())
     assert validators.snd(np.eye(2)[[0, 0, 1]]) == pytest.approx(math.log(2) / 3, abs=1e-6)  # row 2 sees both alike
     w, losses = np.array([0.5, 1.0, 2.0]), np.array([1.0, 3.0, 2.0])
+    assert validators.iwv(losses, w) == pytest.approx(-7.5 / 3)
     eta = -np.cov(w * losses, w)[0, 1] / np.var(w, ddof=1)
     assert validators.dev(losses, w) == pytest.approx(-((w * losses).mean() + eta * w.mean() - eta))
 

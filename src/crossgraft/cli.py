@@ -76,7 +76,7 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     selection: Annotated[
-        str | None, typer.Option(help="auto, target_val, loo, cv, label_free:im (or snd, dev, reverse), last, oracle.")
+        str | None, typer.Option(help="auto, target_val, loo, cv, label_free:im (snd, dev, iwv, reverse), last, oracle.")
     ] = None,
     guard: Annotated[
         bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")

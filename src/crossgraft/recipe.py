@@ -14,7 +14,8 @@ from crossgraft.multilabel import SEPARATOR
 
 Selection = Literal[
     "auto", "target_val", "loo", "cv", "source_val", "last", "oracle",
-    "label_free:im", "label_free:snd", "label_free:dev", "label_free:reverse", "label_free:source_accuracy",
+    "label_free:im", "label_free:snd", "label_free:dev", "label_free:iwv", "label_free:reverse",
+    "label_free:source_accuracy",
 ]  # fmt: skip
 
 

@@ -82,9 +82,9 @@ def _of_rows(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked
 
 
 def _of_clips(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked:
-    """The same of transcripts: im by frames; dev by clips, whose mean features tell the domains apart; the share of
-    the source's words that are right, and in reverse, by a head that learned what the model understood in the target.
-    The blank is named as often as symbols are missing to the source's number a frame."""
+    """The same of transcripts: im by frames; dev and iwv by clips, whose mean features tell the domains apart; the
+    share of the source's words that are right, and in reverse, by a head that learned what the model understood in the
+    target. The blank is named as often as symbols are missing to the source's number a frame."""
     seen, held, task = job.target.over(source.columns), not_fitted(job, source), job.task
     assert isinstance(task, Transcribe)
     assert source.truth is not None
@@ -98,10 +98,11 @@ def _of_clips(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looke
         return float(1 - errors[0] / errors[1])
 
     said = [np.array([s for s, _, _ in best_path(log_p_t.clip(i))], dtype=np.int64) for i in range(len(log_p_t))]
-    weights = validators.odds(f.means(), f_t.means(), seed=job.recipe.seed)
+    weights, losses = validators.odds(f.means(), f_t.means(), seed=job.recipe.seed), source.losses(log_p, held)
     found = {
         "im": validators.im(np.exp(log_p_t.flat)),
-        "dev": validators.dev(source.losses(log_p, held), weights),
+        "dev": validators.dev(losses, weights),
+        "iwv": validators.iwv(losses, weights),
         "source_accuracy": right(log_p),
         "reverse": right(_reversed(f_t, said, f, source.columns)),
     }
