@@ -60,6 +60,7 @@ ROAD = [
     "ranked",
     "validation",
     "checks",
+    "from_run",
     "language",
     "adapt",
     "transfer",
