@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.run import Run
 from crossgraft.transfer import Steps, fit
 
 FAST: dict[str, Any] = {"steps": 150, "baselines": False}
@@ -45,6 +46,8 @@ def test_shot_adapts_the_model_of_a_run_to_inputs_without_labels(taught: Path, t
     run = fit((TARGET[0], None), taught, method="shot", out=tmp_path / "run", **FAST)
     before = fit((TARGET[0], None), taught, method="source_only", out=tmp_path / "before", **FAST)
     assert right(run, *TARGET) > right(before, *TARGET) + 0.03
+    opened = fit((TARGET[0], None), Run.open(taught), method="shot", out=tmp_path / "opened", **FAST)
+    assert opened.predict(TARGET[0][:5]) == run.predict(TARGET[0][:5])
     assert (run.result["kept"]["model"], run.result["n"]["source"]) == ("transfer", 0)
     assert run.result["selection"] == "label_free:im"
     assert set(run.result["validators"]["transfer"]) == {"im", "snd", "collapse"}

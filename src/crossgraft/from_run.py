@@ -16,24 +16,32 @@ from crossgraft.solve.fitted import Fitted, nothing
 
 
 def prepared(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = None) -> Job:
-    """As `prepare`, where the source may also be the folder of a run.
+    """As `prepare`, where the source may also be a `Run`, or its folder.
 
     Raises UsageError where the run is not the only source, or does not tell one class an example.
     """
-    runs = [s for s in sources if isinstance(s, (str, Path)) and (Path(s) / RECIPE).exists()]
+    runs = [run for s in sources if (run := _opened(s, layers)) is not None]
     if not runs:
         return prepare(recipe, target, sources, layers)
+    folder, model = runs[0].folder, runs[0].model
     if len(sources) > 1:
-        raise UsageError(f"{runs[0]} is a run, and there are other sources", "give a run alone: its model is f_s")
-    model = Run.open(runs[0], backbone=layers).model
+        raise UsageError(f"{folder} is a run, and there are other sources", "give a run alone: its model is f_s")
     if model.task.kind != "classify":
-        raise UsageError(f"the run in {runs[0]} does not tell one class an example", "give its data as the source")
+        raise UsageError(f"the run in {folder} does not tell one class an example", "give its data as the source")
     if recipe.backbone not in ("auto", model.backbone.name):
         raise UsageError(
-            f"the run in {runs[0]} has backbone {model.backbone.name}, not {recipe.backbone}", "leave out --backbone"
+            f"the run in {folder} has backbone {model.backbone.name}, not {recipe.backbone}", "leave out --backbone"
         )
-    known = SourceModel(str(runs[0]), model.backbone.kind, model.task.classes, model.weight, model.bias)
+    known = SourceModel(str(folder), model.backbone.kind, model.task.classes, model.weight, model.bias)
     return prepare(recipe, target, [], model.backbone, known)
+
+
+def _opened(source: Any, layers: Any) -> Run | None:
+    """The run that a source is, or whose folder it names."""
+    if isinstance(source, Run):
+        return source
+    held = isinstance(source, (str, Path)) and (Path(source) / RECIPE).exists()
+    return Run.open(source, backbone=layers) if held else None
 
 
 def first(job: Job) -> Fitted:
