@@ -1,11 +1,13 @@
-"""DANN and CDAN+E of pytorch-adapt beside ours: the same images, network, f_s, batches and steps; seconds beside them.
+"""DANN, CDAN and CDAN+E of pytorch-adapt and skada beside ours: the same images, network, f_s and steps; seconds too.
 
-Run with a Python that has pytorch-adapt, and crossgraft on its path:
+Run with a Python that has pytorch-adapt and skada[deep], and crossgraft on its path:
 
-    PYTHON benchmarks/adaptation_peers.py --seeds 3
+    PYTHON benchmarks/adaptation_peers.py --seeds 3 --steps 400
 
-Theirs with Adam at our rate of 1e-3 (--rate), their own discriminator, and no schedule of the reversal, as it comes.
-Seconds are processor time of 1,000 steps with their batches, one thread; each cell runs ours and theirs in turn.
+Theirs with Adam at our rate of 1e-3 (--rate), their own discriminator, and no schedule of the reversal, as they come;
+but skada 0.6's domain classifier ends in a softmax over one column, which is 1 whatever it sees: it gets a sigmoid.
+pytorch-adapt gets our batches, skada draws its own. Seconds are processor time of 1,000 steps with their batches, one
+thread; each cell runs all of them in turn.
 """
 
 from __future__ import annotations
@@ -13,66 +15,112 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adaptation import accuracy_of, job_of, source_model
+from adaptation import PAIRS, accuracy_of, job_of, source_model
 from cells import alone, arguments, mean, run, table
 
-STEPS = 800
+BATCH = 32
+WIDEST = 4096  # columns that skada's CDAN sees
 
 
-def theirs(cell: dict[str, Any], job: Any, f_s: Any) -> tuple[float, float]:
-    """Accuracy and processor seconds of pytorch-adapt."""
+class Start:
+    """What all begin at: copies of f_s, prepared images of both domains, and our batches."""
+
+    def __init__(self, cell: dict[str, Any], job: Any, f_s: Any) -> None:
+        import torch
+        from torch import nn
+
+        self.own, self.job, self.dim, self.k = cell["fit"], job, f_s.backbone.dim, len(job.source.columns)
+        torch.manual_seed(self.own["seed"])
+        self.layers = copy.deepcopy(f_s.backbone.module).to(memory_format=torch.channels_last).train()
+        self.head = nn.Linear(self.dim, self.k)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(f_s.weight.T))
+            self.head.bias.copy_(torch.from_numpy(f_s.bias))
+        self.pixels = [side.pixels(f_s.backbone) for side in (job.source, job.target)]
+        self.preprocess = f_s.backbone.preprocess
+
+    def seen(self, values: Any) -> Any:
+        """Pixels as the layers take them."""
+        return (values.permute(0, 3, 1, 2).float() / 255 - self.preprocess.mean[0]) / self.preprocess.std[0]
+
+    def accuracy(self) -> float:
+        """Of all target images."""
+        import torch
+
+        self.layers.eval()
+        with torch.no_grad():
+            parts = torch.from_numpy(self.pixels[1]).split(256)
+            return accuracy_of(self.job, torch.cat([self.head(self.layers(self.seen(p))) for p in parts]).numpy())
+
+
+def pytorch_adapt(start: Start) -> int:
+    """Train by pytorch-adapt; the steps that it took."""
     import torch
-    from pytorch_adapt.adapters import CDANNE, DANN
+    from pytorch_adapt.adapters import CDAN, CDANNE, DANN
     from pytorch_adapt.containers import Misc, Models, Optimizers
     from pytorch_adapt.layers import RandomizedDotProduct
     from pytorch_adapt.models import Discriminator
-    from torch import nn
 
     from crossgraft.solve.batches import Stream
 
-    own, k = cell["fit"], len(job.source.columns)
-    torch.manual_seed(own["seed"])
-    layers = copy.deepcopy(f_s.backbone.module).to(memory_format=torch.channels_last).train()
-    head = nn.Linear(f_s.backbone.dim, k)
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(f_s.weight.T))
-        head.bias.copy_(torch.from_numpy(f_s.bias))
-    conditional = own["method"] == "cdan_e"
-    models = {"G": layers, "C": head, "D": Discriminator(in_size=f_s.backbone.dim, h=256)}
+    own, job, k = start.own, start.job, start.k
+    models = {"G": start.layers, "C": start.head, "D": Discriminator(in_size=start.dim, h=256)}
     given: dict[str, Any] = {"optimizers": Optimizers((torch.optim.Adam, {"lr": own["lr"]}))}
-    if conditional:
-        combiner = RandomizedDotProduct([f_s.backbone.dim, k], f_s.backbone.dim)
-        given["misc"] = Misc({"feature_combiner": combiner})
-    adapter = (CDANNE if conditional else DANN)(models=Models(models), **given)
-    p = f_s.backbone.preprocess
-    pixels = {d: side.pixels(f_s.backbone) for d, side in (("source", job.source), ("unlabelled", job.target))}
-    streams = {d: Stream(x, job.source.labels if d == "source" else np.full(len(x), -1), 32) for d, x in pixels.items()}
-    domains = {"src_domain": torch.zeros(32), "target_domain": torch.ones(32)}
-
-    def seen(values: torch.Tensor) -> torch.Tensor:
-        return (values.permute(0, 3, 1, 2).float() / 255 - p.mean[0]) / p.std[0]
-
-    used = time.process_time()
-    for step in range(STEPS):
+    if own["method"] != "dann":
+        given["misc"] = Misc({"feature_combiner": RandomizedDotProduct([start.dim, k], start.dim)})
+    adapter = {"dann": DANN, "cdan": CDAN, "cdan_e": CDANNE}[own["method"]](models=Models(models), **given)
+    labels = (job.source.labels, np.full(len(start.pixels[1]), -1))
+    names = ("source", "unlabelled")
+    streams = {d: Stream(x, y, BATCH) for d, x, y in zip(names, start.pixels, labels, strict=True)}
+    domains = {"src_domain": torch.zeros(BATCH), "target_domain": torch.ones(BATCH)}
+    for step in range(own["steps"]):
         batch = {d: s.batch(own["seed"], f"transfer/{d}", step, k) for d, s in streams.items()}
         adapter.training_step(
             {
-                "src_imgs": seen(batch["source"].values),
+                "src_imgs": start.seen(batch["source"].values),
                 "src_labels": batch["source"].labels,
-                "target_imgs": seen(batch["unlabelled"].values),
+                "target_imgs": start.seen(batch["unlabelled"].values),
                 **domains,
             }
         )
-    used = time.process_time() - used
-    layers.eval()
-    with torch.no_grad():
-        x = torch.from_numpy(pixels["unlabelled"])
-        z = torch.cat([head(layers(seen(part))) for part in x.split(256)])
-    return accuracy_of(job, z.numpy()), used
+    return int(own["steps"])
+
+
+def skada(start: Start) -> int:
+    """Train by skada, in whole passes over the larger domain; the steps that it took."""
+    import torch
+    from skada.deep import CDAN, DANN
+    from skada.deep.modules import DomainClassifier
+    from torch import nn
+
+    own, k = start.own, start.k
+    wide = start.dim if own["method"] == "dann" else min(start.dim * k, WIDEST)
+    classifier = DomainClassifier(num_features=wide)
+    classifier.classifier[-1] = nn.Sigmoid()
+    each = max(len(x) // BATCH for x in start.pixels)
+    epochs = max(round(own["steps"] / each), 1)
+    net = {"dann": DANN, "cdan": CDAN}[own["method"]](
+        nn.Sequential(OrderedDict(layers=start.layers, head=start.head)), "layers", domain_classifier=classifier,
+        optimizer=torch.optim.Adam, lr=own["lr"], batch_size=BATCH, max_epochs=epochs, train_split=None, verbose=0,
+    )  # fmt: skip
+    x = torch.cat([start.seen(torch.from_numpy(p)) for p in start.pixels]).numpy()
+    n = [len(p) for p in start.pixels]
+    net.fit(x, np.r_[start.job.source.labels, np.full(n[1], -1)], sample_domain=np.repeat([1, -2], n))
+    found = net.module_.base_module_
+    start.layers, start.head = found.layers, found.head
+    return epochs * each
+
+
+PEERS: dict[str, tuple[Callable[[Start], int], tuple[str, ...]]] = {
+    "pytorch-adapt": (pytorch_adapt, ("dann", "cdan", "cdan_e")),
+    "skada": (skada, ("dann", "cdan")),  # it has no entropy conditioning
+}
 
 
 def one(cell: dict[str, Any]) -> dict[str, Any]:
@@ -81,45 +129,56 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
 
     alone()
     began = time.perf_counter()
-    job = job_of(cell)
+    job, own = job_of(cell), cell["fit"]
     f_s = source_model(job, cell)
     found = {"source only": accuracy_of(job, f_s.log_probabilities(job.target))}
     with tempfile.TemporaryDirectory() as folder:
         used = time.process_time()
         ours = adapt(job, f_s, job.rows, "transfer", Path(folder), lambda row: None)
-        used = time.process_time() - used
+        seconds = {"ours": 1000 * (time.process_time() - used) / own["steps"]}
     found["ours"] = accuracy_of(job, ours.log_probabilities(job.target))
-    found["pytorch-adapt"], their = theirs(cell, job, f_s)
-    return cell | {"accuracy": found, "seconds": [1000 / STEPS * used, 1000 / STEPS * their]} | {
-        "wall": time.perf_counter() - began
-    }  # fmt: skip
+    for name, (train, methods) in PEERS.items():
+        if own["method"] in methods:
+            start = Start(cell, job, f_s)
+            used = time.process_time()
+            steps = train(start)
+            seconds[name] = 1000 * (time.process_time() - used) / steps
+            found[name] = start.accuracy()
+    return cell | {"accuracy": found, "seconds": seconds, "wall": time.perf_counter() - began}
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", pairs="mu,um", methods="dann,cdan_e", rate=1e-3, images=1)
+    args = arguments(__doc__ or "", pairs="mu,um", methods="dann,cdan,cdan_e", rate=1e-3, images=1, steps=400)
+    pairs = args.pairs.split(",")
     cells = [
         {
             "name": f"{pair} {method}",
             "fit": {"pair": pair, "method": method, "seed": seed, "augment": "none", "images": args.images}
-            | {"lr": args.rate, "steps": STEPS},
+            | {"lr": args.rate, "steps": args.steps},
         }
         for seed in args.seeds
         for method in args.methods.split(",")
-        for pair in args.pairs.split(",")
+        for pair in pairs
     ]  # fmt: skip
     rows = run("adaptation-peers", cells, args.jobs, one)
     out = []
     for method in args.methods.split(","):
-        for pair in args.pairs.split(","):
-            here = [r for r in rows if r["fit"]["method"] == method and r["fit"]["pair"] == pair]
-            who = ("source only", "ours", "pytorch-adapt")
-            seconds = np.median([r["seconds"] for r in here], axis=0)
-            out.append([method, pair, *(mean([r["accuracy"][w] for r in here]) for w in who)])
-            out[-1] += [f"{s:.1f}" for s in seconds] + [
-                f"{np.median([a / b for a, b in (r['seconds'] for r in here)]):.2f}"
+        for who in ("source only", "ours", *PEERS):
+            here = [r for r in rows if r["fit"]["method"] == method and who in r["accuracy"]]
+            if not here:
+                continue
+            by = {p: [r for r in here if r["fit"]["pair"] == p] for p in pairs}
+            gains = [
+                np.mean([r["accuracy"][who] - r["accuracy"]["source only"] for r in here if r["fit"]["seed"] == seed])
+                for seed in args.seeds
             ]
-    head = ["", "pair", "source only", "ours", "pytorch-adapt", "s per 1,000 steps", "theirs", "ratio"]
-    table("adaptation-peers", head, out)
+            ratio = ""
+            if who in PEERS:
+                ratio = f"{np.median([r['seconds']['ours'] / r['seconds'][who] for r in here]):.2f}"
+            shown = [mean([r["accuracy"][who] for r in own]) for own in by.values()]
+            out.append([method, who, *shown, "" if who == "source only" else mean(gains), ratio])
+    heads = [" to ".join(PAIRS[p]) for p in pairs]
+    table("adaptation-peers", ["", "by", *heads, "gain", "our seconds by theirs"], out)
 
 
 if __name__ == "__main__":

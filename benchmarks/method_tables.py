@@ -61,7 +61,8 @@ def tables(rows: Sequence[Row], groups: Mapping[str, Sequence[str]], name: str) 
     first = ["source only", *over(lambda c: c[0]["accuracy"]["source_only"])[:-1], "", *more, "", "", ""]
     table(name, head, [first, *(row for _, row in sorted(out, key=lambda pair: -pair[0]))])
     print()
-    every = [[rule, *over(lambda c, r=rule: chosen(c, r))] for rule in RULES]
+    known = [r for r in RULES if r == "oracle" or all(r in row["validators"]["transfer"] for row in rows)]
+    every = [[rule, *over(lambda c, r=rule: chosen(c, r))] for rule in known]
     table(f"{name}-selection", ["chosen by", *groups, "gain"], every)
     print()
     if measured:

@@ -52,6 +52,26 @@ def test_a_recipe_file_and_flags_share_one_schema(
     assert (status, json.loads(out)["seed"], json.loads(out)["ridge"]) == (0, 4, 0.01)
 
 
+def test_terms_are_added_from_the_command_and_the_recipe_and_a_run_is_a_source(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terms = "ce(target) + 0.3*ce(source) + 0.1*dann"
+    options = ["--backbone", "mlp", "--shots", 4, "--steps", 20, "--source-steps", 20, "--no-baselines", "--no-guard"]
+    given = ["--target", table, "--source", table]
+    status, out, _ = call(capsys, "fit", *given, "--objective", terms, *options, "--out", tmp_path / "flag", "--json")
+    assert (status, json.loads(out)["objective"]["formula"]) == (0, terms)
+    (tmp_path / "recipe.toml").write_text(f'target = "{table}"\nsource = ["{table}"]\nobjective = "{terms}"\n')
+    status, out, _ = call(capsys, "fit", tmp_path / "recipe.toml", *options, "--out", tmp_path / "file", "--json")
+    assert (status, json.loads(out)["objective"]["formula"]) == (0, terms)
+    weights = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("flag", "file")]
+    assert weights[0] == weights[1]
+    status, out, _ = call(
+        capsys, "fit", "--target", table, "--source", tmp_path / "flag", "--method", "shot", "--shots", 0,
+        "--steps", 20, "--out", tmp_path / "free", "--json",
+    )  # fmt: skip
+    assert (status, json.loads(out)["n"]["source"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

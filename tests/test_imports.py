@@ -63,6 +63,7 @@ ROAD = [
     "ranked",
     "validation",
     "checks",
+    "from_run",
     "language",
     "lam_search",
     "adapt",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,72 @@ def test_every_row_of_terms_has_a_row_here() -> None:
     assert set(EXPECTED) | {"ce", "l2_sp", "words", "dann_groups"} == set(TERMS)
 
 
+def ways(one: str) -> dict[str, Any]:
+    """Views of a batch and what terms take beside it: of one example, or of several that are of one class throughout,
+    and of which the model is as sure as float32 allows."""
+    n = 1 if one == "example" else 4
+    x = torch.randn(n, D, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    z = x @ torch.tensor(W, dtype=torch.float32)
+    z = z + torch.tensor([100.0, 0.0, 0.0, 0.0]) if one == "class" else z
+    y, ones = torch.zeros(n, dtype=torch.long), torch.ones(n)
+    rows = {"odds": ones, "priors": ones, "named": ones, "class_balanced": y, "centroids": y}
+    own = View(x, z, y, strong=View(x, z, y), teacher=View(x.detach(), z.detach(), y), rows=rows)
+    w, v, u = (torch.tensor(a, dtype=torch.float32) for a in (W2, V, U))
+    given = {
+        "domain": lambda f: f @ v, "second": lambda f: f @ w, "source": lambda f: f @ w, "progress": P,
+        "conditional": lambda f, g: (f[:, :, None] * g[:, None, :]).flatten(1) @ u,
+    }  # fmt: skip
+    return {"views": dict.fromkeys(("target", "source", "unlabelled"), own), "given": given, "x": x}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("one", ["example", "class"])
+def test_a_batch_of_one_example_or_of_one_class_is_finite_or_refused(name: str, one: str) -> None:
+    batch, least = ways(one), TERMS[name].least
+    if one == "example" and least > 1:
+        return  # refused before anything is trained: test_wrong_calls_say_what_to_do_before_anything_is_trained
+    relation = {"target": {"relation": torch.tensor(RELATION, dtype=torch.float32)}}
+    value = evaluate_terms(Objective.parse(name), batch["views"], relation, batch["given"])[name]
+    assert torch.isfinite(value)
+    if value.requires_grad:
+        value.backward()
+        assert batch["x"].grad is None or torch.isfinite(batch["x"].grad).all()
+
+
+CODE = Path(adapt.__file__).parent
+ADAPT = {name for name, row in METHODS.items() if row.adapts}
+
+
+def lines_of(node: ast.AST) -> int:
+    """Lines of code of a function, without its docstring."""
+    assert isinstance(node, ast.FunctionDef)
+    said = ast.get_docstring(node, clean=False)
+    return (node.end_lineno or 0) - node.lineno + 1 - (len(said.splitlines()) if said else 0)
+
+
+def test_a_method_is_short_enough_to_read() -> None:
+    """At most 30 lines of code a row: its function in a file of terms, and its row in either table."""
+    files = [*(CODE / "objective").glob("*_terms.py"), *(CODE / "objective" / f"{n}.py" for n in ("terms", "tables"))]
+    functions = {n.name: n for p in files for n in ast.walk(ast.parse(p.read_text())) if isinstance(n, ast.FunctionDef)}
+    for row in TERMS.values():
+        own = row.function.func if isinstance(row.function, partial) else row.function
+        assert lines_of(functions[own.__name__]) <= 28, row.name
+        assert ast.get_docstring(functions[own.__name__]), row.name
+    for path, rows in (("methods.py", METHODS), ("objective/methods.py", TERMS)):
+        found = {}
+        for node in ast.walk(ast.parse((CODE / path).read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                found[node.args[0].value] = (node.end_lineno or 0) - node.lineno + 1
+        assert all(found[name] <= 5 for name in rows)
+    assert all(row.citation for row in METHODS.values() if row.adapts)
+
+
+def test_no_method_is_known_to_the_loop() -> None:
+    for path in (CODE / "solve").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.Constant) and node.value in ADAPT | set(TERMS) - {"second"}), path.name
+
+
 def test_l2_sp_by_hand() -> None:
     now, start = torch.tensor([2.0, 1.0], requires_grad=True), torch.tensor([1.0, 1.0])
     head = torch.tensor([3.0], requires_grad=True)
@@ -259,6 +327,7 @@ def test_validators_by_hand() -> None:
     assert validators.im(p) == pytest.approx(math.log(2) - h(p).mean())
     assert validators.snd(np.eye(2)[[0, 0, 1]]) == pytest.approx(math.log(2) / 3, abs=1e-6)  # row 2 sees both alike
     w, losses = np.array([0.5, 1.0, 2.0]), np.array([1.0, 3.0, 2.0])
+    assert validators.iwv(losses, w) == pytest.approx(-7.5 / 3)
     eta = -np.cov(w * losses, w)[0, 1] / np.var(w, ddof=1)
     assert validators.dev(losses, w) == pytest.approx(-((w * losses).mean() + eta * w.mean() - eta))
 

@@ -303,7 +303,7 @@ def test_scorers_read_no_target_label() -> None:
     xs, ys, _, _, test, y_test = domains(shift=1.5)
     model = LogisticRegression().fit(xs, ys)
     x, of = np.concatenate([xs[:150], test]), np.repeat([1, -1], [150, len(test)])
-    for name in ("im", "snd", "dev", "source_accuracy"):
+    for name in ("im", "snd", "dev", "iwv", "source_accuracy"):
         both = [
             LabelFreeScorer(name)(model, x, np.concatenate([ys[:150], y]), sample_domain=of)
             for y in (y_test, y_test[::-1])

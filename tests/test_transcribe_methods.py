@@ -184,7 +184,7 @@ def test_a_method_learns_from_clips_that_nobody_transcribed(name: str, tmp_path:
     assert job.selection == "label_free:im"
     assert errors(job, outcome, "transfer") < 0.75 * errors(job, outcome, "source_only")
     assert outcome.verdict.kept == "transfer"
-    assert set(job.validators["transfer"]) == {"im", "dev", "source_accuracy", "reverse", "collapse"}
+    assert set(job.validators["transfer"]) == {"im", "dev", "iwv", "source_accuracy", "reverse", "collapse"}
 
 
 @pytest.mark.parametrize("name", [name for name in SPOKEN if "target" not in METHODS[name].needs])

@@ -112,7 +112,7 @@ def test_a_method_logs_how_many_pseudo_labels_flip_and_the_report_shows_the_vali
     assert '"flipped": {"class_balanced": ' in lines
     shown = sections.validators(run.result)
     assert shown["names"][0] == "IM, nats"
-    assert [len(row["cells"]) for row in shown["rows"]] == [6, 6]
+    assert [len(row["cells"]) for row in shown["rows"]] == [7, 7]
     assert [row["kept"] for row in shown["rows"]].count(True) == 1
     assert "Reverse validation" in (tmp_path / "run" / "report.html").read_text()
     assert sections.validators({})["rows"] == []

@@ -68,7 +68,8 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
         say(f"{method.name}: {' ; '.join(o if n == 1 else f'{n} x ({o})' for o, n in turns)}")
     module = backbone.fresh(seed_for(seed, f"{use}/layers"))
     own = replace(backbone, build=lambda: module)
-    net = Net(own, {d: s.columns for d, s in sides.items()}, len(f_s.bias), seed=seed_for(seed, f"{use}/head"))
+    seen = {"source": job.known} | {d: s.columns for d, s in sides.items()}
+    net = Net(own, seen, len(f_s.bias), seed=seed_for(seed, f"{use}/head"))
     net.set_head(f_s.weight, f_s.bias)
     groups = _groups(job, phases)
     net.equip([o for o, _ in phases], _sizes(job, backbone, free, groups), seed_for(seed, f"{use}/equip"))
@@ -128,10 +129,9 @@ def _sides(job: Job, method: Method, rows: Rows) -> tuple[dict[str, Side], Rows,
         kept = tuple(t for t in objective.terms if not (without and t.name == "ce" and t.domain == "target"))
         phases.append((Objective(kept), parts))
     sides = {"target": job.target}
-    columns = job.target.columns
+    columns = job.known if len(rows) == 0 else np.union1d(job.target.columns, job.known)
     if job.source is not None:
         sides["source"] = job.source
-        columns = job.source.columns if len(rows) == 0 else np.union1d(columns, job.source.columns)
     sides["unlabelled"] = job.target.over(columns)
     return sides, free, phases
 
@@ -204,8 +204,7 @@ def _relation(job: Job, f_s: Fitted, rows: Rows) -> Any:
     """p(y_s | y_t): f_s's mean probabilities of the source's classes over labelled rows of each target class."""
     import torch
 
-    assert job.source is not None
-    p = np.exp(f_s.log_probabilities(job.target.over(job.source.columns), rows))
+    p = np.exp(f_s.log_probabilities(job.target.over(job.known), rows))
     y, k = job.target.labels[rows], len(job.target.columns)
     table = np.stack([p[y == c].mean(0) if (y == c).any() else p.mean(0) for c in range(k)])
     return torch.from_numpy(table.astype(np.float32))

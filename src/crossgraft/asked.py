@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from crossgraft.domains.domain import Domain
-from crossgraft.errors import UsageError
+from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class SourceModel:
+    """A source of which only the model is there: the run that holds it, the kind of inputs that it reads, its classes,
+    and its head, weight (D, Z) and bias (Z,); the layers below are the job's backbone."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    weight: Float[np.ndarray, "D Z"]
+    bias: Float[np.ndarray, " Z"]
+
+    def refuse(self, target: Domain, task: str) -> None:
+        """Raises CrossgraftError where the model does not read the target, or its labels are not one class each."""
+        if self.kind != target.kind or task != "classify":
+            what = f"the model of the run in {self.name} reads {self.kind}s of one class each"
+            raise CrossgraftError(f"{what}, and {target.name} does not hold them", "give the data of the source")
 
 
 def asked_for(

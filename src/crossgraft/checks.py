@@ -103,9 +103,14 @@ def check_method(
     rows, free  the target's labelled rows, and those whose inputs may be learned from
     """
     name = f"method {method.name}" if method.name != "objective" else f"objective {method.objective}"
-    read = {d for o, _ in phases for d in domains_of(o)} | {d for d in method.needs if d != "target"}
-    if job.source is None:
+    learned = {d for o, _ in phases for d in domains_of(o)}
+    read = learned | {d for d in method.needs if d != "target"}
+    if job.source is None and job.taught is None:
         raise UsageError(f"{name} starts from a source", "give one with --source")
+    if job.source is None and "source" in learned:
+        assert job.taught is not None
+        what = f"{name} learns from examples of the source, and {job.taught.name} is a model without them"
+        raise UsageError(what, "use shot, tent, l2_sp, lwf or an objective such as im, or give the data")
     if "unlabelled" in read and len(free) == 0:
         raise CrossgraftError(
             f"{name} needs unlabelled target examples, and the target has none outside its test part",
@@ -117,7 +122,7 @@ def check_method(
         said = f"{name} does not use the {len(rows)} labels of the target; a method with ce(target) would"
         if said not in job.warnings:
             job.warnings.append(said)
-    missing = set(job.target.columns.tolist()) - set(job.source.columns.tolist())
+    missing = set(job.target.columns.tolist()) - set(job.known.tolist())
     if missing and len(rows) == 0:
         classes = ", ".join(job.task.classes[c] for c in sorted(missing)[:5])
         raise CrossgraftError(
@@ -133,7 +138,7 @@ def check_method(
                     f"{term.key} compares the examples of a batch", f"give a batch_size of {least} or more"
                 )
             joint = {"conditional", "second"} & set(row.heads)
-            if (joint or row.known in BY_CLASS) and len(sides["source"].columns) != len(sides["unlabelled"].columns):
+            if (joint or row.known in BY_CLASS) and len(job.known) != len(sides["unlabelled"].columns):
                 raise CrossgraftError(f"{term.key} needs the same classes in source and target", "use dann or mcc")
             if row.through == "features" and not groups:
                 raise UsageError(

@@ -47,7 +47,9 @@ def fit(
     target: Annotated[
         str | None, typer.Option(help="The domain that matters: folder, table, .npz or data set.")
     ] = None,
-    source: Annotated[list[str] | None, typer.Option(help="A domain with many labels; may be repeated.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="A domain with many labels, may be repeated; or a run.")
+    ] = None,
     source_weights: Annotated[
         str | None, typer.Option(help="Of several sources: pooled, auto, or a number for each, as in 2,1.")
     ] = None,
@@ -77,7 +79,7 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     selection: Annotated[
-        str | None, typer.Option(help="auto, target_val, loo, cv, label_free:im (or snd, dev, reverse), last, oracle.")
+        str | None, typer.Option(help="auto, target_val, loo, cv, last, oracle, label_free:im (snd, dev, iwv...).")
     ] = None,
     guard: Annotated[
         bool | None, typer.Option(help="Keep a simpler model where the evidence does not favour the transfer.")

@@ -12,8 +12,9 @@ from typing import Any
 
 from crossgraft.errors import UsageError, nearest
 
-LABEL_FREE = ("im", "snd", "dev", "reverse", "source_accuracy")  # validators that read no label of the target
-LABEL_FREE_SPOKEN = ("im", "dev", "source_accuracy", "reverse")  # those that hold for transcripts
+LABEL_FREE = ("im", "snd", "dev", "iwv", "reverse", "source_accuracy")  # validators that read no label of the target
+LABEL_FREE_ALONE = ("im", "snd")  # those that read no example of the source either
+LABEL_FREE_SPOKEN = ("im", "dev", "iwv", "source_accuracy", "reverse")  # those that hold for transcripts
 
 
 @dataclass(frozen=True)

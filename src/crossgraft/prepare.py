@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft import backbones, features
+from crossgraft.asked import SourceModel
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import common_kind, of_kind
@@ -20,7 +21,7 @@ from crossgraft.domains.pool import pool
 from crossgraft.domains.set_splits import sets_agree
 from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
-from crossgraft.methods import METHODS
+from crossgraft.methods import LABEL_FREE_ALONE, METHODS
 from crossgraft.multilabel import MultiLabel
 from crossgraft.recipe import Recipe
 from crossgraft.refused import refuse_for
@@ -50,6 +51,14 @@ class Job:
     searched: dict[str, dict[str, Any]] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
     language: dict[str, Any] | None = None
+    taught: SourceModel | None = None
+
+    @property
+    def known(self) -> Int[np.ndarray, " z"]:
+        """The columns of the classes that the source teaches, or its model knows."""
+        if self.source is not None:
+            return self.source.columns
+        return self.task.columns(() if self.taught is None else self.taught.classes)
 
     @property
     def rows(self) -> Int[np.ndarray, " n"]:
@@ -65,13 +74,16 @@ class Job:
     @property
     def covered(self) -> bool:
         """Whether the source has every class of the target."""
-        return self.source is not None and set(self.target.columns.tolist()) <= set(self.source.columns.tolist())
+        return set(self.target.columns.tolist()) <= set(self.known.tolist())
 
 
-def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = None) -> Job:
+def prepare(
+    recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = None, taught: SourceModel | None = None
+) -> Job:
     """Open, split, read and check; everything that is wrong with the data is said here, before anything is trained.
 
     layers  a module or Backbone that the recipe can only name
+    taught  the model of a source whose data are not there; `layers` are then its own
     """
     columns = {c: getattr(recipe, c) for c in ("input", "label", "split", "group", "task", "separator")}
     target_domain = open_domain(target, "target", **columns)
@@ -97,7 +109,8 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         if sets:
             sets_agree(target_domain, *beside)
         target_domain = assign_splits(target_domain, recipe.seed, shots=recipe.shots)
-        agreed = () if kind == "utterance" else classes_agree(target_domain, *beside)
+        known = () if taught is None else taught.classes
+        agreed = () if kind == "utterance" else classes_agree(target_domain, *beside, known=known)
         warnings = [*target_domain.notes, *agreed, *groups_shared(target_domain, *beside)]
     else:
         target_domain = replace(target_domain, splits=np.full(len(target_domain), "unlabelled"))
@@ -106,12 +119,12 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         if kind != "utterance":
             classes_agree(source_domain)  # for its errors: a source has no test part to warn about
         warnings += source_domain.notes
-    target_classes = target_domain.classes or (source_domain.classes if source_domain is not None else ())
+    more = source_domain.classes if source_domain is not None else () if taught is None else taught.classes
+    target_classes = target_domain.classes or more
     if not target_classes:
         raise CrossgraftError(
             "neither the target nor a source has labels", "name the label column, or put the inputs into class folders"
         )
-    more = source_domain.classes if source_domain is not None else ()
     task: Classify
     if kind == "utterance":
         given_texts = [y for d in (target_domain, source_domain) if d is not None for y in d.labels if y is not None]
@@ -119,7 +132,11 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     else:
         task = (Tag if kind == "sentence" else MultiLabel if sets else Classify).union(target_classes, more)
         task = replace(task, crf=recipe.crf) if isinstance(task, Tag) else task
-    backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
+    if taught is not None:
+        taught.refuse(target_domain, task.kind)
+        backbone = layers
+    else:
+        backbone = backbones.load(recipe.backbone if layers is None else layers, target_domain, weights=recipe.weights)
     if kind == "sentence" and backbone.causal:
         warnings.append(
             f"backbone {backbone.name} reads from left to right: a word's tag knows nothing of what follows it"
@@ -141,7 +158,7 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
     if source is not None:
         found = [*found, *leaks(source.domain, test, greys=features.kept_greys)]
     warnings += leak_note(found)
-    method = method_for(recipe, backbone, source)
+    method = method_for(recipe, backbone, source, taught)
     return Job(
         recipe,
         task,
@@ -152,16 +169,22 @@ def prepare(recipe: Recipe, target: Any, sources: Sequence[Any], layers: Any = N
         warnings,
         method,
         selection_for(recipe, backbone, side, source),
+        taught=taught,
     )
 
 
-def method_for(recipe: Recipe, backbone: Backbone, source: Side | None) -> str:
+def method_for(recipe: Recipe, backbone: Backbone, source: Side | None, taught: SourceModel | None = None) -> str:
     """The method that was asked for, or the one that fits: joint with a source, else finetune of what is pretrained."""
     if recipe.objective is not None:
         return "objective"
     learned = backbone.pretrained and backbone.name != "identity"
     if recipe.method == "auto":
         return "joint" if source is not None else "finetune" if learned else "target_only"
+    if taught is not None:
+        if recipe.method == "joint":
+            what = f"method joint learns from examples of the source, and {taught.name} is a model without them"
+            raise UsageError(what, "use shot, finetune or lwf, or give the data as the source")
+        return recipe.method
     if source is None and (
         recipe.method == "source_only"
         or "source" in METHODS[recipe.method].needs
@@ -181,6 +204,10 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
             what = f"method {recipe.method} is judged by labels of the target where they are sets, and it has none"
             raise UsageError(what, "label a few examples of the target, or use source_only")
         return "label_free:im"
+    _, rule, name = recipe.selection.partition("label_free:")
+    if source is None and rule and name not in LABEL_FREE_ALONE:
+        free = " or ".join(f"label_free:{each}" for each in LABEL_FREE_ALONE)
+        raise UsageError(f"selection {recipe.selection} reads a source's examples, and there are none", f"use {free}")
     if recipe.selection != "auto":
         if recipe.selection == "target_val" and len(target.rows("val")) == 0:
             raise UsageError(

@@ -14,7 +14,8 @@ from crossgraft.multilabel import SEPARATOR
 
 Selection = Literal[
     "auto", "target_val", "loo", "cv", "source_val", "last", "oracle",
-    "label_free:im", "label_free:snd", "label_free:dev", "label_free:reverse", "label_free:source_accuracy",
+    "label_free:im", "label_free:snd", "label_free:dev", "label_free:iwv", "label_free:reverse",
+    "label_free:source_accuracy",
 ]  # fmt: skip
 
 
@@ -28,7 +29,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: str = Field(description="the domain that matters: a folder, a table, an .npz, or a name")
-    source: tuple[str, ...] = Field((), description="domains with many labels")
+    source: tuple[str, ...] = Field(
+        (), description="domains with many labels; or the folder of a run, whose model is f_s and whose data stay away"
+    )
     source_weights: Literal["pooled", "auto"] | tuple[float, ...] = Field(
         "pooled",
         description="weights of several sources: pooled, every row weighs the same; auto, learned from the target's "

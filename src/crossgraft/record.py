@@ -102,9 +102,7 @@ def record(
         },
         "test": score(verdict.kept),
         "baselines": {
-            name: score(name)
-            for name in ("target_only", "source_only")
-            if name == "target_only" or job.source is not None
+            name: score(name) for name in ("target_only", "source_only") if name == "target_only" or len(job.known)
         },
         "transfer": score("transfer"),
         "kept": {"model": verdict.kept, "why": verdict.why},
@@ -142,7 +140,7 @@ def _terms(job: Job, model: Fitted) -> list[dict[str, Any]]:
         if term.key in job.term_values:  # of a method that adapts: the mean over its last logged steps
             rows.append({"term": term.key, "weight": term.weight, "value": job.term_values[term.key]})
             continue
-        side, at = sides[term.domain]
+        side, at = sides.get(term.domain, (job.target, job.rows[:0]))  # of a run that is the source no rows are there
         value = None
         if term.weight and len(at):
             value = side.loss(model.log_probabilities(side, at), at)

@@ -25,11 +25,12 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.checks import check, method_of, refuse
 from crossgraft.choose import HeldOut, Learn, Outcome, Rows, held_out, judge, judged_on, keep, schedule_for
 from crossgraft.errors import CrossgraftError
+from crossgraft.from_run import first, prepared
 from crossgraft.lam_search import search_lam
 from crossgraft.language import learn_language
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
-from crossgraft.prepare import Job, prepare
+from crossgraft.prepare import Job
 from crossgraft.progress import clock, say
 from crossgraft.record import record
 from crossgraft.run import RESULT, Run, free_folder
@@ -58,7 +59,7 @@ class Steps:
         learns the source below it where `source_steps` are asked for."""
         job, source = self.job, weigh(self.job)
         if source is None:
-            return nothing(job.backbone, len(job.task.classes))
+            return first(job)
         rows = np.arange(len(source.labels))
         if job.backbone.pretrained:
             f_s = solve_source(job.backbone, source, len(job.task.classes), job.recipe.seed)
@@ -188,9 +189,7 @@ def four_steps(steps: Steps, timed: Callable[[str], AbstractContextManager[None]
             schedule, tried = schedule_for(job, by)
             models["transfer"] = by(schedule)(job.rows, "transfer")
             if job.recipe.guard:
-                if tried is None:
-                    tried = held_out(job, by(schedule), "transfer", models["transfer"])
-                evidence["transfer"] = tried
+                evidence["transfer"] = tried or held_out(job, by(schedule), "transfer", models["transfer"])
     blind = (adapts := method_of(job) is not None) and (not len(job.rows) or job.selection.startswith("label_free"))
     if adapts:
         with timed("2-4 adapt"):
@@ -217,6 +216,7 @@ def fit(
     """Train a model that is good on the target, with the proof beside it.
 
     target, source   a path, a Domain, a `datasets.Dataset`, a torch data set, or arrays (X, y); sources may be a list
+                     or the folder of a run, whose model is f_s, without its data
     recipe           a TOML file with options; those given here take precedence
     out, resume      the run's folder, and whether to continue what it holds
     options          the fields of `Recipe`: backbone (also a torch.nn.Module), method, schedule, lam, shots, seed, ...
@@ -238,7 +238,7 @@ def fit(
     timed = clock(seconds)
     say(f"run {folder}: reading the domains")
     with timed("prepare"):
-        job = prepare(asked, what, sources, layers)
+        job = prepared(asked, what, sources, layers)
     refuse(asked, job.task.kind)
     steps = Steps(job, folder / "checkpoints", run.log)
     outcome = four_steps(steps, timed)

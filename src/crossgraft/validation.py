@@ -17,6 +17,7 @@ from crossgraft.measure.priors import label_shift
 from crossgraft.measure.transcripts import error_counts
 from crossgraft.methods import LABEL_FREE
 from crossgraft.prepare import Job
+from crossgraft.seeds import rng
 from crossgraft.side import Side
 from crossgraft.solve import sequences
 from crossgraft.solve.fitted import Fitted
@@ -38,13 +39,15 @@ def label_free(job: Job, models: Mapping[str, Fitted]) -> Verdict:
     """
     name = job.selection.partition(":")[2]
     source = job.source
-    assert source is not None
-    named = np.bincount(source.targets(np.arange(len(source.labels))).flat, minlength=len(source.columns))
-    plain = named / named.sum()
+    plain = _frequencies(job)
     expected, counts = [plain], {}
     for model, fitted in models.items():
-        look = _of_rows if source.truth is None else _of_clips
-        job.validators[model], counts[model], shift = look(job, fitted, source, shifted=model == "source_only")
+        first = model == "source_only"
+        if source is None:
+            job.validators[model], counts[model], shift = _of_inputs(job, fitted, shifted=first)
+        else:
+            look = _of_rows if source.truth is None else _of_clips
+            job.validators[model], counts[model], shift = look(job, fitted, source, shifted=first)
         expected += [] if shift is None else [shift]
     lost = {m: min(validators.collapse(q, n) for q in expected) for m, n in counts.items()}
     for model, value in lost.items():
@@ -67,6 +70,14 @@ def label_free(job: Job, models: Mapping[str, Fitted]) -> Verdict:
     return Verdict(best, " ".join([why, *sentences]))
 
 
+def _frequencies(job: Job) -> Float[np.ndarray, " k"]:
+    """How often the source has each class or symbol; all alike where its examples are not there."""
+    if (source := job.source) is None:
+        return np.full(len(job.known), 1 / len(job.known))
+    named = np.bincount(source.targets(np.arange(len(source.labels))).flat, minlength=len(source.columns))
+    return np.asarray(named / named.sum())
+
+
 Looked = tuple[dict[str, float], Int[np.ndarray, " k"], Float[np.ndarray, " k"] | None]
 
 
@@ -81,10 +92,19 @@ def _of_rows(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked
     return found, np.bincount(p_t.argmax(1), minlength=k), shift
 
 
+def _of_inputs(job: Job, fitted: Fitted, *, shifted: bool) -> Looked:
+    """The same where only the model of the source is there: im and snd; what f_s names on the mean is expected."""
+    seen, free = job.target.over(job.known), job.target.unlabelled()
+    p = np.exp(fitted.of_features(fitted.features(seen, free), job.known))
+    drawn = rng(job.recipe.seed, "validators target").permutation(len(p))[: validators.MOST]
+    found = {"im": validators.im(p), "snd": validators.snd(p[drawn])}
+    return found, np.bincount(p.argmax(1), minlength=len(job.known)), p.mean(0) if shifted else None
+
+
 def _of_clips(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looked:
-    """The same of transcripts: im by frames; dev by clips, whose mean features tell the domains apart; the share of
-    the source's words that are right, and in reverse, by a head that learned what the model understood in the target.
-    The blank is named as often as symbols are missing to the source's number a frame."""
+    """The same of transcripts: im by frames; dev and iwv by clips, whose mean features tell the domains apart; the
+    share of the source's words that are right, and in reverse, by a head that learned what the model understood in the
+    target. The blank is named as often as symbols are missing to the source's number a frame."""
     seen, held, task = job.target.over(source.columns), not_fitted(job, source), job.task
     assert isinstance(task, Transcribe)
     assert source.truth is not None
@@ -98,10 +118,11 @@ def _of_clips(job: Job, fitted: Fitted, source: Side, *, shifted: bool) -> Looke
         return float(1 - errors[0] / errors[1])
 
     said = [np.array([s for s, _, _ in best_path(log_p_t.clip(i))], dtype=np.int64) for i in range(len(log_p_t))]
-    weights = validators.odds(f.means(), f_t.means(), seed=job.recipe.seed)
+    weights, losses = validators.odds(f.means(), f_t.means(), seed=job.recipe.seed), source.losses(log_p, held)
     found = {
         "im": validators.im(np.exp(log_p_t.flat)),
-        "dev": validators.dev(source.losses(log_p, held), weights),
+        "dev": validators.dev(losses, weights),
+        "iwv": validators.iwv(losses, weights),
         "source_accuracy": right(log_p),
         "reverse": right(_reversed(f_t, said, f, source.columns)),
     }
@@ -137,9 +158,8 @@ def most_collapsed(source_only: float) -> float:
 
 
 def _collapsed(job: Job, model: str, counts: Int[np.ndarray, " k"], expected: Float[np.ndarray, " k"]) -> str:
-    assert job.source is not None
     k = int((expected - counts / counts.sum()).argmax())
-    name, about = job.task.classes[job.source.columns[k]], expected[k] * counts.sum()
+    name, about = job.task.classes[job.known[k]], expected[k] * counts.sum()
     what = "target examples are called" if job.target.truth is None else "symbols of the target are understood as"
     return (
         f"The predictions of {model} have collapsed: {counts[k]:,} of {counts.sum():,} {what}"

@@ -58,21 +58,23 @@ def assign_splits(domain: Domain, seed: int, *, shots: int | None = None, test_s
     return replace(domain, splits=splits, labels=labels)
 
 
-def classes_agree(domain: Domain, *sources: Domain) -> tuple[str, ...]:
+def classes_agree(domain: Domain, *sources: Domain, known: Sequence[str] = ()) -> tuple[str, ...]:
     """What is worth a warning about the classes of a domain with splits; raises CrossgraftError on what cannot work.
 
     Errors: one class only; classes of the domain or of a source whose names differ by case or blanks only (single
     letters may); a class in the test part that neither the training part nor a source has. Warnings: a class without
     an example in a part.
+
+    known  classes of a model that stands in for a source
     """
-    elsewhere = {c for source in sources for c in source.classes}
+    elsewhere = {*known, *(c for source in sources for c in source.classes)}
     _alike(domain.name, {*domain.classes, *elsewhere})
     train, test = (set(domain.take(domain.where(s)).classes) for s in ("train", "test"))
     if len(train | test) < 2:
         only = next(iter(train | test), "none")
         raise CrossgraftError(f"{domain.name} has one class only ({only!r})", "give examples of at least two classes")
     unseen = natural_order(test - train - elsewhere)
-    if unseen and (train or not sources):
+    if unseen and (train or not (sources or known)):
         first = next(i for i in domain.where("test") if unseen[0] in domain.take([i]).classes)
         what = f"{domain.name}: class {_few(unseen)} is in the test part but never in training"
         raise CrossgraftError(

@@ -33,8 +33,17 @@ def snd(p: Float[np.ndarray, "N k"], temperature: float = 0.05) -> float:
     return float(_entropy(z / z.sum(1, keepdims=True)).mean())
 
 
+def iwv(losses: Float[np.ndarray, " S"], weights: Float[np.ndarray, " S"]) -> float:
+    """-mean(w l), nats: importance-weighted validation, the target risk by source rows (Sugiyama et al., JMLR 8, 2007).
+
+    >>> iwv(np.array([1.0, 3.0]), np.array([0.5, 1.5]))
+    -2.5
+    """
+    return float(-(weights * losses).mean())
+
+
 def dev(losses: Float[np.ndarray, " S"], weights: Float[np.ndarray, " S"]) -> float:
-    """-(mean(w l) + eta mean(w) - eta), eta = -cov(w l, w) / var(w): the target risk by source rows (You et al. 2019).
+    """-(mean(w l) + eta mean(w) - eta), eta = -cov(w l, w) / var(w): iwv of less variance (You et al., ICML 2019).
 
     >>> round(dev(np.array([1.0, 1.0]), np.array([0.5, 1.5])), 6)
     -1.0
@@ -104,11 +113,13 @@ def all_of(
 ) -> dict[str, float]:
     """Every validator, from features and probabilities of source rows that were held out and of target rows."""
     s, t = (rng(seed, f"validators {n}").permutation(n)[:MOST] for n in (len(source), len(target)))
-    right = source_p[np.arange(len(source_labels)), source_labels]
+    losses = -np.log(np.maximum(source_p[np.arange(len(source_labels)), source_labels], 1e-12))[s]
+    weights = odds(source[s], target[t], seed=seed)
     return {
         "im": im(target_p),
         "snd": snd(target_p[t]),
-        "dev": dev(-np.log(np.maximum(right[s], 1e-12)), odds(source[s], target[t], seed=seed)),
+        "dev": dev(losses, weights),
+        "iwv": iwv(losses, weights),
         "source_accuracy": float((source_p.argmax(1) == source_labels).mean()),
         "reverse": reverse(target[t], target_p[t].argmax(1), source[s], source_labels[s]),
     }

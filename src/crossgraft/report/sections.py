@@ -16,6 +16,7 @@ VALIDATORS = {
     "im": "IM, nats",
     "snd": "SND, nats",
     "dev": "DEV, nats",
+    "iwv": "IWV, nats",
     "reverse": "Reverse validation",
     "source_accuracy": "Source accuracy",
     "collapse": "Collapse, nats",

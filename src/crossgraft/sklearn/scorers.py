@@ -9,7 +9,7 @@ import numpy as np
 from crossgraft.measure import validators
 from crossgraft.sklearn.coordinates import OptionError
 
-NAMES = ("im", "snd", "dev", "source_accuracy")
+NAMES = ("im", "snd", "dev", "iwv", "source_accuracy")
 
 
 class GapScorer:
@@ -41,9 +41,9 @@ class GapScorer:
 class LabelFreeScorer:
     """scorer(estimator, X, y): a score of predictions that reads no target label, the higher the better.
 
-    name      im (information maximisation, nats), snd (soft neighbourhood density, nats), dev (minus the importance
-              weighted risk of source rows, nats) or source_accuracy
-    X_source, y_source   held-out source rows, for dev and source_accuracy; or pass `sample_domain`
+    name      im (information maximisation, nats), snd (soft neighbourhood density, nats), iwv (minus the importance
+              weighted risk of source rows, nats), dev (the same of less variance) or source_accuracy
+    X_source, y_source   held-out source rows, for iwv, dev and source_accuracy; or pass `sample_domain`
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> X, y = [[-1.0], [1.0]] * 5, [0, 1] * 5
@@ -71,7 +71,8 @@ class LabelFreeScorer:
         if self.name == "source_accuracy":
             return float((p_s.argmax(1) == place).mean())
         losses = -np.log(np.maximum(p_s[np.arange(len(place)), place], 1e-12))
-        return validators.dev(losses, validators.odds(np.asarray(source), np.asarray(target), seed=self.seed))
+        risk = validators.dev if self.name == "dev" else validators.iwv
+        return risk(losses, validators.odds(np.asarray(source), np.asarray(target), seed=self.seed))
 
 
 def _sides(X: Any, sample_domain: Any, X_source: Any) -> tuple[Any, Any]:
