@@ -7,7 +7,7 @@ from test_convex import blobs
 from crossgraft.solve import grid
 from crossgraft.solve.convex import Part
 from crossgraft.solve.path import Path, path, scaling
-from crossgraft.solve.smooth import COARSE, coarse_to_fine, nodes, weights
+from crossgraft.solve.smooth import NEXT, coarse_to_fine, nodes, weights
 
 
 def wide() -> tuple[Part, Part]:
@@ -63,10 +63,10 @@ def test_places_of_nodes_and_the_order_of_solving() -> None:
     t = np.log([1.0, 2, 4, 8, 16, 32, 64, 128, 128, 1])
     for of in (t, t[::-1], t[:1], t[:2]):
         assert sorted(coarse_to_fine(of)) == list(range(len(of)))
-        at = nodes(of, COARSE)
+        at = nodes(of, NEXT)
         assert coarse_to_fine(of)[: len(at)] == sorted(at, key=lambda i: of[i])
         assert {of[at].min(), of[at].max()} == {of.min(), of.max()}
     cubic = np.polynomial.Polynomial([1, -2, 0.5, 0.1])
     assert weights(t, 1.3) @ cubic(t) == pytest.approx(cubic(1.3))
-    assert weights(t[:9], 6.0) @ t[:9] == pytest.approx(6.0)  # outside: a line
+    assert weights(t[:9], 6.0) @ t[:9] ** 2 == pytest.approx(36.0)  # outside: a parabola
     assert weights(t[:1], 6.0).tolist() == [1.0]

@@ -19,7 +19,8 @@ from crossgraft.solve.rows import Array, Rows
 from crossgraft.solve.smooth import COARSE, FINE, coarse_to_fine, nodes, spline, weights
 from crossgraft.tasks import log_softmax
 
-# nats above the optimum: leaving out one row moves the objective by little, so that far less than that must be left
+# nats above the optimum, for each unit of the objective's weight, 1 + lambda: leaving out one row moves the objective
+# by little, so that far less than that must be left
 TOLERANCE, NODE, REFIT = 1e-6, 3e-6, 3e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
@@ -120,7 +121,8 @@ class Grid:
         for a in range(0, r, size):
             part = slice(a, a + size)
             # a preconditioner of a near lambda is near enough; minimise makes a new one when it no longer pays
-            found = minimise(rows, self.n_columns, self.ridges[part], v[part], TOLERANCE, self.old.get((joint, a)))
+            near, old = TOLERANCE * _weight(rows), self.old.get((joint, a))
+            found = minimise(rows, self.n_columns, self.ridges[part], v[part], near, old)
             v[part] = found.v
             if found.preconditioner is not None:
                 self.old[joint, a] = found.preconditioner
@@ -151,7 +153,8 @@ class Grid:
     def _refit(self, i: int, j: int, tolerance: float) -> Array:
         stage = self.points[i]
         ps = [p[j] for p in stage.probs]
-        return refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, tolerance)
+        near = tolerance * _weight(stage.rows)
+        return refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, near)
 
     def _write(self, i: int, j: int, z: Array, exact: bool) -> None:
         label = self.rows_t.label[self.some]
@@ -221,3 +224,7 @@ class Grid:
                 own, weight=weight, bias=bias, objective=head.objective + own.objective, gap=head.gap + own.gap
             )
         return head
+
+
+def _weight(rows: list[Rows]) -> float:
+    return float(sum(r.w.sum() for r in rows))

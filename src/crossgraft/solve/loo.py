@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 
 from crossgraft.solve.newton import Start, begin, minimise
 from crossgraft.solve.positive import inverse
-from crossgraft.solve.preconditioner import Preconditioner
+from crossgraft.solve.preconditioner import Preconditioner, inverse_cost
 from crossgraft.solve.rows import Array, Rows
 
 WIDEST = 1200  # rows and columns of the Hessian that one group of target rows may need
@@ -162,7 +162,8 @@ def refits(
     target = parts[0]
     out = np.empty((len(which), len(target.columns)))
     size = max(1, int(8e6 / (sum(len(r.x) * len(r.columns) for r in parts) + v.size)))
-    shared = Preconditioner(list(parts), n_columns, np.array([ridge]), [p[None] for p in probs])
+    by_class = len(target.columns) > 2 and inverse_cost(list(parts)) * len(target.columns) <= len(which)
+    shared = Preconditioner(list(parts), n_columns, np.array([ridge]), [p[None] for p in probs], by_class)
     whole = begin(list(parts), v[None], np.array([ridge]))
     for i in range(0, len(which), size):
         some = which[i : i + size]

@@ -13,6 +13,7 @@ from scipy.interpolate import make_interp_spline
 from crossgraft.solve.rows import Array
 
 FINE, COARSE = 0.7 * np.log(10), 1.5 * np.log(10)  # log units between two nodes at most
+NEXT = COARSE / 4  # so near that a parabola through the optima before is a good start
 
 
 def nodes(t: Float[np.ndarray, " n"], apart: float) -> Int[np.ndarray, " m"]:
@@ -28,15 +29,15 @@ def nodes(t: Float[np.ndarray, " n"], apart: float) -> Int[np.ndarray, " m"]:
 
 
 def coarse_to_fine(t: Float[np.ndarray, " n"]) -> list[int]:
-    """Places of t from its least to its greatest: nodes first, then again and again what lies between; back and forth.
+    """Places of t from its least to its greatest: some a step apart, then again and again what lies between.
 
     Every sweep begins where the one before ended, so that what was computed last is near.
 
-    >>> coarse_to_fine(np.log([1.0, 3.0, 10.0, 30.0, 100.0]))
+    >>> coarse_to_fine(np.log([1.0, 1.5, 2.2, 3.3, 5.0]))
     [0, 2, 4, 3, 1]
     """
     order, done, down = np.argsort(t, kind="stable"), np.zeros(len(t), dtype=bool), False
-    sweep = np.flatnonzero(np.isin(order, nodes(t, COARSE)))
+    sweep = np.flatnonzero(np.isin(order, nodes(t, NEXT)))
     found: list[int] = []
     while len(sweep):
         done[sweep] = True
@@ -50,14 +51,14 @@ def coarse_to_fine(t: Float[np.ndarray, " n"]) -> list[int]:
 
 
 def weights(t: Float[np.ndarray, " n"], at: float) -> Float[np.ndarray, " n"]:
-    """What each value at t counts for the one at `at`: the cubic through the four nearest, outside of t a line.
+    """What each value at t counts for the one at `at`: the cubic through the four nearest, outside of t through three.
 
     Lagrange's polynomial; of equal t the first counts.
     """
     out = np.zeros(len(t))
     distinct = np.unique(t, return_index=True)[1]
     near = distinct[np.argsort(np.abs(t[distinct] - at), kind="stable")]
-    near = near[: 4 if t.min() <= at <= t.max() else 2]
+    near = near[: 4 if t.min() <= at <= t.max() else 3]
     for i in near:
         others = t[near[near != i]]
         out[i] = np.prod((at - others) / (t[i] - others))
