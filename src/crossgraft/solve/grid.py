@@ -19,8 +19,8 @@ from crossgraft.solve.rows import Array, Rows
 from crossgraft.solve.smooth import COARSE, FINE, coarse_to_fine, nodes, spline, weights
 from crossgraft.tasks import log_softmax
 
-# nats above the optimum, for each unit of the objective's weight, 1 + lambda: leaving out one row moves the objective
-# by little, so that far less than that must be left
+# nats above the optimum, times `_slack`: leaving out one row moves the objective by little, so that far less than that
+# must be left
 TOLERANCE, NODE, REFIT = 1e-6, 3e-6, 3e-7
 TINY = 1e-37  # least probability in float32
 BATCH = 2e7  # numbers in one batch of logits
@@ -121,7 +121,7 @@ class Grid:
         for a in range(0, r, size):
             part = slice(a, a + size)
             # a preconditioner of a near lambda is near enough; minimise makes a new one when it no longer pays
-            near, old = TOLERANCE * _weight(rows), self.old.get((joint, a))
+            near, old = TOLERANCE * _slack(rows), self.old.get((joint, a))
             found = minimise(rows, self.n_columns, self.ridges[part], v[part], near, old)
             v[part] = found.v
             if found.preconditioner is not None:
@@ -153,7 +153,7 @@ class Grid:
     def _refit(self, i: int, j: int, tolerance: float) -> Array:
         stage = self.points[i]
         ps = [p[j] for p in stage.probs]
-        near = tolerance * _weight(stage.rows)
+        near = tolerance * _slack(stage.rows)
         return refits(stage.rows, self.n_columns, self.ridges[j], stage.v[j], ps, self.some, near)
 
     def _write(self, i: int, j: int, z: Array, exact: bool) -> None:
@@ -226,5 +226,8 @@ class Grid:
         return head
 
 
-def _weight(rows: list[Rows]) -> float:
-    return float(sum(r.w.sum() for r in rows))
+def _slack(rows: list[Rows]) -> float:
+    """The root of the objective's weight, 1 + lambda, whose scale a tolerance should have; less with few target rows:
+    they are cheap to leave out, and their lambdas, up to n_s/n_t, are the largest."""
+    weight = float(sum(r.w.sum() for r in rows))
+    return min(float(np.sqrt(weight)), max(1.0, len(rows[0].x) / 8))
