@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from audio_kit import manifest, strings
+from text_kit import LABELLED_TEXTS, SHORT, TAGGED, TAGS, TEXTS, WORDS, _in_float32  # noqa: F401
 
 import crossgraft
 from crossgraft.assembled import Parts
@@ -18,35 +19,22 @@ from crossgraft.errors import CrossgraftError
 from crossgraft.export import NEEDS, SUFFIX, export
 from crossgraft.run import Run
 
-TEXTS = ["it is good", "very bad it was", "love it", "hate it so much indeed"]
-WORDS = [("Ada", "Lovelace", "wrote"), ("She", "lived", "in", "London")]
-TAGS = [("B-person", "I-person", "O"), ("O", "O", "O", "B-place")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _in_float32() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CROSSGRAFT_ENGINE", "torch")
-        yield
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("runs")
-    short: dict[str, Any] = {"baselines": False, "guard": False, "steps": 2}
-    texts, sentences = (TEXTS * 8, ["p", "n"] * 16), (list(WORDS) * 10, list(TAGS) * 10)
     clips = str(manifest(folder, "clips.csv", {"x": 200.0}, each=5))
     said = str(strings(folder, "said", "x", 200.0, 8, 1, tested=4))
     given: dict[str, tuple[Any, dict[str, Any]]] = {
-        "text": (texts, {"schedule": "frozen"}),
-        "words": (texts, {"backbone": "words"}),
-        "sentence": (sentences, {"backbone": "words"}),
+        "text": (LABELLED_TEXTS, {"schedule": "frozen"}),
+        "words": (LABELLED_TEXTS, {"backbone": "words"}),
+        "sentence": (TAGGED, {"backbone": "words"}),
         "audio": (clips, {"schedule": "frozen"}),
         "audio rnn": (clips, {"backbone": "rnn"}),
         "utterance": (said, {"backbone": "cnn", "task": "transcribe", "schedule": "full"}),
     }
     return {
-        name: crossgraft.fit(target=target, out=folder / name, **{**short, **options})
+        name: crossgraft.fit(target=target, out=folder / name, **{**SHORT, **options})
         for name, (target, options) in given.items()
     }
 

@@ -18,8 +18,9 @@ import pytest
 import crossgraft
 from crossgraft import backbones, features
 from crossgraft.alignments import cross_entropy
+from crossgraft.backbones.backbone import Backbone
 from crossgraft.choose import HeldOut, keep
-from crossgraft.domains import open_domain
+from crossgraft.domains import Domain, open_domain
 from crossgraft.domains.arrays import as_utterances
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames
@@ -49,13 +50,18 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return fitted(folder, tmp_path_factory.mktemp("runs") / "run")
 
 
+def low_clips(folder: Path, backbone: str, most: int) -> tuple[Domain, Backbone]:
+    """The first clips of the low voice, and the layers of that name for them."""
+    domain = as_utterances(open_domain(str(folder / "low.csv"), "low", task="transcribe")).take(range(most))
+    return domain, backbones.load(backbone, domain)
+
+
 # Frames ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["auto", "cnn", "rnn"])
 def test_layers_give_as_many_frames_as_they_say_whatever_lies_beside_a_clip(folder: Path, name: str) -> None:
-    domain = as_utterances(open_domain(str(folder / "low.csv"), "low", task="transcribe")).take(range(6))
-    backbone = backbones.load(name, domain)
+    domain, backbone = low_clips(folder, name, 6)
     assert backbone.frames is not None
     pixels = features.pixels(domain, backbone).values
     whole = features.embed(backbone, pixels)
@@ -364,8 +370,7 @@ def test_one_clip_has_no_interval_and_is_still_json_and_printed(run: Run, tmp_pa
 
 @pytest.mark.parametrize("name", ["auto", "cnn", "rnn"])
 def test_a_clip_without_a_sample_has_the_frames_that_are_counted(folder: Path, name: str) -> None:
-    domain = as_utterances(open_domain(str(folder / "low.csv"), "low", task="transcribe")).take(range(2))
-    backbone = backbones.load(name, domain)
+    domain, backbone = low_clips(folder, name, 2)
     assert backbone.frames is not None
     held = features.pixels(domain, backbone).values
     clips = Ragged.of([held[:1].flat, held[:0].flat, held[1:2].flat])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from text_kit import LABELLED_TEXTS, SHORT, TAGGED, TAGS, TEXTS, WORDS, _in_float32  # noqa: F401
 
 import crossgraft
 from crossgraft.errors import CrossgraftError
@@ -19,35 +20,23 @@ from crossgraft.run import Run
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
-SHORT: dict[str, Any] = {"baselines": False, "guard": False, "steps": 2}
-TEXTS = ["it is good", "very bad it was", "love it", "hate it so much indeed"]
-WORDS = [("Ada", "Lovelace", "wrote"), ("She", "lived", "in", "London")]
-TAGS = [("B-person", "I-person", "O"), ("O", "O", "O", "B-place")]
 SETS = ["good;short", "bad", "good;short", "bad;short"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _in_float32() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CROSSGRAFT_ENGINE", "torch")
-        yield
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("runs")
-    texts, sentences = (TEXTS * 8, ["p", "n"] * 16), (list(WORDS) * 10, list(TAGS) * 10)
     pairs = ([(t, "a title") for t in TEXTS * 8], ["p", "n"] * 16)
     sets = ([f"{t} {i}" for i in range(8) for t in TEXTS], [set(s.split(";")) for s in SETS * 8])
     given: dict[str, tuple[Any, dict[str, Any]]] = {
-        "frozen": (texts, {"schedule": "frozen"}),
-        "tuned": (texts, {"schedule": "full"}),
+        "frozen": (LABELLED_TEXTS, {"schedule": "frozen"}),
+        "tuned": (LABELLED_TEXTS, {"schedule": "full"}),
         "pairs": (pairs, {"schedule": "frozen"}),
-        "words": (texts, {"backbone": "words"}),
+        "words": (LABELLED_TEXTS, {"backbone": "words"}),
         "sets": (sets, {"task": "multilabel", "schedule": "frozen"}),
-        "tags": (sentences, {"schedule": "full"}),
-        "tags of words": (sentences, {"backbone": "words"}),
-        "crf": (sentences, {"backbone": "words", "crf": True}),
+        "tags": (TAGGED, {"schedule": "full"}),
+        "tags of words": (TAGGED, {"backbone": "words"}),
+        "crf": (TAGGED, {"backbone": "words", "crf": True}),
     }
     return {
         name: crossgraft.fit(target=target, out=folder / name, **{**SHORT, **options})
