@@ -5,25 +5,21 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from crossgraft.solve.moved import step
+
 Array = np.ndarray
 
 
 def mean(source: Float[np.ndarray, "S D"], target: Float[np.ndarray, "T D"]) -> Array:
-    """x + s (m_t - m_s): subspace alignment where both subspaces are the whole space (Fernando et al., ICCV 2013).
-
-    s = max(0, 1 - (tr C_t / T + tr C_s / S) / |m_t - m_s|^2) takes off what two means of so few rows differ by when
-    nothing has moved (James and Stein 1961).
+    """x + s (m_t - m_s): subspace alignment where both subspaces are the whole space (Fernando et al., ICCV 2013), less
+    what two means of so few rows differ by (`solve.moved.step`).
 
     >>> draw = np.random.default_rng(0)
     >>> x = draw.normal(0, 1, (500, 2))
     >>> bool(abs(mean(x, draw.normal(5, 1, (500, 2))).mean() - 5) < 0.2), bool((mean(x, x[:5]) == x).all())
     (True, True)
     """
-    moved = target.mean(0) - source.mean(0)
-    noise = sum(float(x.var(0, ddof=1).sum()) / len(x) if len(x) > 1 else np.inf for x in (source, target))
-    length = float((moved**2).sum())
-    share = max(0.0, 1 - noise / length) if length > 0 else 0.0
-    return np.asarray(source + share * moved)
+    return np.asarray(source + step(source, target))
 
 
 def coral(source: Float[np.ndarray, "S D"], target: Float[np.ndarray, "T D"], ridge: float = 0.1) -> Array:

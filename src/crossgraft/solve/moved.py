@@ -12,11 +12,25 @@ from crossgraft.solve.convex import Head
 from crossgraft.solve.sequences import Sequences
 
 
-def steps(source: Frames, target: Frames, groups: np.ndarray | None = None) -> Float[np.ndarray, "N D"]:
-    """What is to be added to the frames of each source clip: s (m_t - m_g), m_g the mean of the clip's group.
+def step(source: Float[np.ndarray, "S D"], target: Float[np.ndarray, "T D"]) -> Float[np.ndarray, " D"]:
+    """s (m_t - m_s) from rows, s = max(0, 1 - (tr C_t / T + tr C_s / S) / |m_t - m_s|^2): takes off what two means of
+    so few rows differ by when nothing has moved (James and Stein 1961).
 
-    s = max(0, 1 - (tr C_t / T + tr C_g / G) / |m_t - m_g|^2) takes off what two means of so few clips differ by when
-    nothing has moved (James and Stein 1961), as `sklearn.align.mean` does for rows; here clips are what is independent.
+    >>> draw = np.random.default_rng(0)
+    >>> x = draw.normal(0, 1, (500, 2))
+    >>> step(x, draw.normal(5, 1, (500, 2))).round(0).tolist(), step(x, x[:5]).tolist()
+    ([5.0, 5.0], [0.0, 0.0])
+    """
+    off = target.mean(0) - source.mean(0)
+    noise = sum(float(x.var(0, ddof=1).sum()) / len(x) if len(x) > 1 else np.inf for x in (source, target))
+    length = float((off**2).sum())
+    share = max(0.0, 1 - noise / length) if length > 0 else 0.0
+    return np.asarray(share * off)
+
+
+def steps(source: Frames, target: Frames, groups: np.ndarray | None = None) -> Float[np.ndarray, "N D"]:
+    """What is to be added to the frames of each source clip: the `step` of its group to the target, a row a clip, its
+    mean: clips are what is independent.
 
     groups  of the source's clips (speakers); None, or "" each, where they are unknown: all of one
 
@@ -29,11 +43,7 @@ def steps(source: Frames, target: Frames, groups: np.ndarray | None = None) -> F
     names = np.full(len(source), "") if groups is None else np.asarray(groups, dtype=str)
     out = np.zeros_like(clips)
     for name in np.unique(names):
-        own = clips[names == name]
-        off = aim.mean(0) - own.mean(0)
-        noise = sum(float(x.var(0, ddof=1).sum()) / len(x) if len(x) > 1 else np.inf for x in (own, aim))
-        length = float((off**2).sum())
-        out[names == name] = max(0.0, 1 - noise / length) * off if length > 0 else 0.0
+        out[names == name] = step(clips[names == name], aim)
     return out
 
 
