@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import Domain, plural
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.recipe import Recipe
 
@@ -28,7 +28,7 @@ class SourceModel:
     def refuse(self, target: Domain, task: str) -> None:
         """Raises CrossgraftError where the model does not read the target, or its labels are not one class each."""
         if self.kind != target.kind or task != "classify":
-            what = f"the model of the run in {self.name} reads {self.kind}s of one class each"
+            what = f"the model of the run in {self.name} reads {plural(self.kind)} of one class each"
             raise CrossgraftError(f"{what}, and {target.name} does not hold them", "give the data of the source")
 
 

@@ -118,8 +118,8 @@ def check_method(
         )
     if "target" in method.needs and len(rows) == 0:
         raise CrossgraftError(f"{name} needs labels of the target", "label a few, or use dann, cdan, mcc, shot or im")
-    if len(rows) and "target" not in read:
-        said = f"{name} does not use the {len(rows)} labels of the target; a method with ce(target) would"
+    if len(rows) and "target" not in read:  # said once, of all labels, also where a fold is checked
+        said = f"{name} does not use the {len(job.rows)} labels of the target; a method with ce(target) would"
         if said not in job.warnings:
             job.warnings.append(said)
     missing = set(job.target.columns.tolist()) - set(job.known.tolist())

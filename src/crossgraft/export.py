@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossgraft.assembled import Outputs, Parts
+from crossgraft.domains.domain import plural
 from crossgraft.entrances import Inputs
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.program import program_of, tensors
@@ -62,8 +63,7 @@ def export(run: Run, format: str = "onnx", out: str | Path | None = None) -> dic
         )
     parts = Parts.of(run)
     if format in EXTRA and parts.entrance.sequences:
-        kind = {"audio": "clip"}.get(parts.trunks[0].kind, parts.trunks[0].kind)
-        what = f"layers of {kind}s have no counterpart in Keras"
+        what = f"layers of {plural(parts.trunks[0].kind)} have no counterpart in Keras"
         raise CrossgraftError(what, "use onnx, torch or openvino")
     if missing := [name for name in NEEDS[format] if find_spec(name) is None]:
         extra = EXTRA.get(format, "export")

@@ -129,7 +129,7 @@ def _calibration(
 
     def measured(each: LogP) -> dict[str, float]:
         return {
-            "cross_entropy": float(-each[at, labels].mean()),
+            "cross_entropy": float(0.0 - each[at, labels].mean()),  # of 0 not -0
             "ece": ece(each, labels),
             "brier": brier(each, labels),
         }

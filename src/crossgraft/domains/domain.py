@@ -17,6 +17,11 @@ SOUND: tuple[Kind, ...] = ("audio", "utterance")  # kinds that are clips
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
+def plural(kind: str) -> str:
+    """What examples of a kind are called: clips of either kind, else the kind with an s."""
+    return "clips" if kind in SOUND else f"{kind}s"
+
+
 class Unreadable(Exception):
     """One input cannot be read; `reason` is for the user. The rest goes on."""
 

@@ -15,6 +15,7 @@ from crossgraft.assembled import OUTPUT, Outputs, Parts
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.published import quiet
 from crossgraft.backbones.tokenizer import read_tokenizer
+from crossgraft.domains.domain import plural
 from crossgraft.entrances import Inputs
 from crossgraft.errors import CrossgraftError
 from crossgraft.transformers import (
@@ -35,8 +36,8 @@ def write_transformers(parts: Parts, examples: Sequence[Inputs], path: Path, spe
     """
     backbone, instead = parts.trunks[0], "use onnx, torch or openvino"
     if backbone.kind not in PIPELINES:
-        kind = {"audio": "clip"}.get(backbone.kind, backbone.kind)
-        raise CrossgraftError(f"a pipeline of transformers is written for texts and tags, not for {kind}s", instead)
+        what = f"a pipeline of transformers is written for texts and tags, not for {plural(backbone.kind)}"
+        raise CrossgraftError(what, instead)
     if parts.several:
         raise CrossgraftError("a pipeline of transformers has one answer, and the run has several tasks", instead)
     with quiet():
