@@ -18,6 +18,7 @@ from crossgraft.solve import checkpoint as disk
 from crossgraft.solve.batches import Stream
 from crossgraft.solve.engine import Engine, under
 from crossgraft.solve.net import Net
+from crossgraft.solve.processes import mean_over
 from crossgraft.solve.schedules import Phase, Stage
 from crossgraft.solve.settings import Settings
 
@@ -93,7 +94,7 @@ class Keeper:
             self._write(time.monotonic() - self.began)
 
     def _row(self, stage: Stage, rate: float) -> None:
-        every = self.engine.accelerator.reduce(torch.cat([values for *_, values in self.pending]), "mean").tolist()
+        every = mean_over(self.engine.accelerator, torch.cat([values for *_, values in self.pending])).tolist()
         terms: dict[str, list[float]] = {}
         objectives = []
         for step, phase, keys, _ in self.pending:

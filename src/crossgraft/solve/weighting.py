@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossgraft.errors import UsageError, nearest
+from crossgraft.solve.processes import mean_over
 
 Losses = Float[Tensor, " K"]
 TEMPERATURE = 2.0  # of dynamic weight average
@@ -80,7 +81,7 @@ class Weighting(nn.Module):
             found = torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True, materialize_grads=True)
             g.append(torch.cat([x.flatten() for x in found[: len(shared)]]) if shared else each.new_zeros(1))
             own.append(found[len(shared) :])
-        gradients = accelerator.reduce(torch.stack(g), "mean")
+        gradients = mean_over(accelerator, torch.stack(g))
         w = self.row.weigh(self, each.detach(), (gradients @ gradients.T).double()).to(gradients.dtype)
         self.weights.copy_(w)
         total, at = w @ gradients, 0
@@ -89,7 +90,7 @@ class Weighting(nn.Module):
             parameter.grad = torch.empty_like(parameter).copy_(own_part)  # laid as the parameter is
             at += parameter.numel()
         for parameter, parts in zip(heads, zip(*own, strict=True), strict=True):
-            parameter.grad = accelerator.reduce(torch.stack(parts).sum(0), "mean")
+            parameter.grad = mean_over(accelerator, torch.stack(parts).sum(0))
 
 
 def plain_sum(state: Weighting, losses: Losses) -> Tensor:
