@@ -232,7 +232,7 @@ def test_what_is_no_encoder_of_audio_is_refused(tmp_path: Path) -> None:
     )).save_pretrained(tmp_path / "bert")  # fmt: skip
     with pytest.raises(UsageError, match="is a bert, no encoder of audio"):
         backbones.load(str(tmp_path / "bert"), domain)
-    with pytest.raises(UsageError, match="does not read audios"):
+    with pytest.raises(UsageError, match="does not read clips"):
         backbones.load("mlp", domain)
 
 

@@ -80,6 +80,7 @@ def test_terms_are_added_from_the_command_and_the_recipe_and_a_run_is_a_source(
         (["fit", "--target", "x", "--lam", "much"], 2, "lam"),
         (["fit", "--target", "x", "--schedule", "slow"], 2, "schedule"),
         (["fit"], 2, "no target"),
+        (["fit", "--target", "a.csv", "--source", "b.csv", "."], 2, "--source before each"),
         (["fit", "--target", "sklearn-digits", "--backbone", "resnet81"], 2, "resnet"),
         (["predict", "no-run", "x"], 1, "no run"),
         (["nonsense"], 2, "nonsense"),

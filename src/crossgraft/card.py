@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from crossgraft.domains.domain import plural
 from crossgraft.model import MODEL
 from crossgraft.multitask.asked import MultiRecipe
 from crossgraft.run import Run
@@ -34,7 +35,7 @@ def card(run: Run) -> str:
     lines = [
         *_head(kind),
         f"# {Path(str(recipe.target)).name}: {len(classes)} classes", "",
-        f"A model of {kind}s, trained by crossgraft with objective `{result['objective']['formula']}`, schedule "
+        f"A model of {plural(kind)}, trained by crossgraft with objective `{result['objective']['formula']}`, schedule "
         f"{result['schedule']}, on backbone `{spec['backbone']['name']}`.", "",
         "## Intended use", "",
         f"To tell {', '.join(classes[:20])}{' and others' if len(classes) > 20 else ''} apart on inputs like those of "

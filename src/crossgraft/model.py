@@ -15,7 +15,7 @@ from crossgraft.alignments import align, cross_entropy
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.stored import restored, stored
 from crossgraft.chains import Chain
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import Domain, plural
 from crossgraft.domains.sentences import split_words, with_lengths
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.features.frames import Frames, each
@@ -76,7 +76,9 @@ class Model:
 
     def _reads(self, domain: Domain) -> None:
         if domain.kind != self.backbone.kind:
-            raise CrossgraftError(f"{domain.name} holds {domain.kind}s", f"the model reads {self.backbone.kind}s")
+            raise CrossgraftError(
+                f"{domain.name} holds {plural(domain.kind)}", f"the model reads {plural(self.backbone.kind)}"
+            )
 
     def _of_features(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         z: np.ndarray = x.astype(np.float64) @ self.weight + self.bias

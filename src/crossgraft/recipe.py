@@ -153,7 +153,10 @@ class Recipe(BaseModel):
             options = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise CrossgraftError(f"there is no recipe {path}", "give the path of a TOML file") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as wrong:
+            if path.suffix != ".toml":  # more often a path that lacks its option
+                remedy = "write --target or --source before it, --source before each of several sources"
+                raise UsageError(f"{path} is taken for a recipe, and is no TOML file", remedy) from None
             raise CrossgraftError(f"{path} is no TOML: {wrong}", "mend the line it names") from None
         return cls.of(**(options | override))
 

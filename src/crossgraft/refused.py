@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossgraft.domains.domain import SEQUENCES, SOUND, Kind
+from crossgraft.domains.domain import SEQUENCES, SOUND, Kind, plural
 from crossgraft.errors import UsageError
 from crossgraft.methods import LABEL_FREE_SPOKEN, METHODS
 from crossgraft.recipe import Recipe
@@ -22,9 +22,9 @@ def refuse_for(recipe: Recipe, kind: Kind, name: str, sets: bool) -> None:
     if recipe.task == "classify" and kind == "sentence":
         raise UsageError(f"{name} holds tagged sentences", "leave out --task, or give --task tag")
     if recipe.masked_steps is not None and kind not in ("text", "sentence"):
-        raise UsageError(f"masked_steps learns texts, and {name} holds {kind}s", "leave it out")
+        raise UsageError(f"masked_steps learns texts, and {name} holds {plural(kind)}", "leave it out")
     if recipe.places and kind not in SOUND:
-        raise UsageError(f"places are heard, and {name} holds {kind}s", "leave out --place")
+        raise UsageError(f"places are heard, and {name} holds {plural(kind)}", "leave out --place")
     if recipe.crf:
         _chained_can(recipe, kind)
     if kind in SEQUENCES:
@@ -36,7 +36,7 @@ def refuse_for(recipe: Recipe, kind: Kind, name: str, sets: bool) -> None:
 def _sets_can(recipe: Recipe, kind: Kind) -> None:
     """Raises UsageError for what does not hold for any number of classes an example."""
     if kind in SEQUENCES:
-        raise UsageError(f"task multilabel is of whole examples, not of {kind}s", "use tag or transcribe")
+        raise UsageError(f"task multilabel is of whole examples, not of {plural(kind)}", "use tag or transcribe")
     for name in ("class_weights", "mixup"):
         if getattr(recipe, name) not in ("none", 0.0):
             raise UsageError(f"{name} is for one class an example, and labels are sets of them", "leave it out")

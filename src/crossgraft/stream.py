@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.domains.clips import RATE
-from crossgraft.domains.domain import SOUND
+from crossgraft.domains.domain import SOUND, plural
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.run import Run
 from crossgraft.transcripts import Decoder, Transcribe
@@ -112,7 +112,9 @@ def listen(run: Run, stream: BinaryIO, *, unknown: bool = False, **decoding: Any
     seconds of the stream. `decoding`: options of `transcripts.Decoder`."""
     model = run.model
     if model.backbone.kind not in SOUND:
-        raise UsageError(f"the model of {run.folder} reads {model.backbone.kind}s, no stream", "give files instead")
+        raise UsageError(
+            f"the model of {run.folder} reads {plural(model.backbone.kind)}, no stream", "give files instead"
+        )
     decoder = Decoder(model.task, **decoding) if isinstance(model.task, Transcribe) else None
     for k, (start, piece) in enumerate(pieces(blocks(stream))):
         row = model.hear(piece, f"piece {k + 1}", decoder, unknown=unknown)

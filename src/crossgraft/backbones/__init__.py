@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
-from crossgraft.domains.domain import SOUND, Domain
+from crossgraft.domains.domain import SOUND, Domain, plural
 from crossgraft.errors import UsageError
 
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "name_of", "rebuild"]
@@ -57,7 +57,7 @@ def load(name: Any, domain: Domain, *, weights: str | None = None) -> Backbone:
         if weights is not None:
             raise UsageError(f"backbone {name} takes no --weights", "name the model that the file belongs to")
         if domain.kind not in OWN[name]:
-            raise UsageError(f"backbone {name} does not read {domain.kind}s", "use --backbone auto")
+            raise UsageError(f"backbone {name} does not read {plural(domain.kind)}", "use --backbone auto")
     if is_keras(name):
         return _of_keras(name, weights, domain.kind)
     if name == "auto":
@@ -75,7 +75,9 @@ def load(name: Any, domain: Domain, *, weights: str | None = None) -> Backbone:
 
         return small.for_domain(name, domain)
     if domain.kind != "image":
-        raise UsageError(f"backbone {name} reads images, not {domain.kind}s", "use --backbone auto, mlp or identity")
+        raise UsageError(
+            f"backbone {name} reads images, not {plural(domain.kind)}", "use --backbone auto, mlp or identity"
+        )
     return _published(name, weights)
 
 
@@ -164,7 +166,7 @@ def _of_keras(name: str, weights: str | None, kind: str) -> Backbone:
 
     found = keras_model(name, weights)
     if found.kind != kind:
-        raise UsageError(f"backbone {name} reads {found.kind}s, not {kind}s", "use --backbone auto")
+        raise UsageError(f"backbone {name} reads {plural(found.kind)}, not {plural(kind)}", "use --backbone auto")
     return found
 
 

@@ -15,7 +15,7 @@ from crossgraft.backbones.backbone import Backbone, Preprocess
 from crossgraft.backbones.groups import groups_of
 from crossgraft.backbones.weights import state_revision, with_state
 from crossgraft.domains.clips import RATE
-from crossgraft.domains.domain import Domain
+from crossgraft.domains.domain import Domain, plural
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.progress import say
 
@@ -102,13 +102,15 @@ def given(layers: Any, domain: Domain) -> Backbone:
     name = named(layers)
     if isinstance(layers, Backbone):
         if layers.kind != domain.kind:
-            raise UsageError(f"backbone {name} reads {layers.kind}s, not {domain.kind}s", "use --backbone auto")
+            raise UsageError(
+                f"backbone {name} reads {plural(layers.kind)}, not {plural(domain.kind)}", "use --backbone auto"
+            )
         return replace(layers, name=name)
     if domain.kind == "audio":
         return from_module(layers, "audio")
     if domain.kind not in ("image", "vector"):
         remedy = "save an encoder of transformers with its tokenizer (save_pretrained), and name the folder"
-        raise UsageError(f"a module is no backbone of {domain.kind}s", remedy)
+        raise UsageError(f"a module is no backbone of {plural(domain.kind)}", remedy)
     from crossgraft.backbones import small
 
     if domain.kind == "vector":

@@ -20,6 +20,7 @@ Opinion = Callable[[Matrix], Float[np.ndarray, "n Z"]]
 
 def opinion_of(source: Any) -> tuple[Opinion, list[Any]]:
     """Logits of a fitted model, centred over its classes, and those classes. Raises where it has none."""
+    from crossgraft.domains.domain import plural
     from crossgraft.run import Run
 
     if isinstance(source, (str, os.PathLike)):
@@ -28,7 +29,8 @@ def opinion_of(source: Any) -> tuple[Opinion, list[Any]]:
         model = source.model
         if model.backbone.kind != "vector":
             raise OptionError(
-                f"the run in {source.folder} reads {model.backbone.kind}s", "give a run that was trained on arrays"
+                f"the run in {source.folder} reads {plural(model.backbone.kind)}",
+                "give a run that was trained on arrays",
             )
         return lambda x: _centred(_of_run(model, x)), list(model.task.classes)
     classes = _classes(source)
