@@ -17,6 +17,7 @@ BESIDE = [
     "lazy",
     "seeds",
     "folds",
+    "processes",
     "progress",
     "chains",
     "tasks",

@@ -447,7 +447,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
     script = tmp_path / "process.py"
     script.write_text(PROCESS.format(tests=str(Path(__file__).parent)))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([sys.executable, str(script), str(tmp_path / "one")], env=environment, check=True)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
     subprocess.run([*launch, str(script), str(tmp_path / "two")], env=environment, check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from crossgraft.backbones.stored import restored, stored
 from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain, plural
 from crossgraft.domains.sentences import split_words, with_lengths
-from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.features.frames import Frames, each
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure.entities import span_probabilities
@@ -225,3 +225,14 @@ class Model:
 def _kept(values: np.ndarray) -> np.dtype[Any]:
     """Weights are kept as float32, counters as they are."""
     return np.dtype(np.float32) if values.dtype == np.float64 else values.dtype
+
+
+def of_classes(domain: Domain, classes: tuple[str, ...], unknown: bool) -> Domain:
+    """The domain with labels that are no class of the model as missing; without `unknown` they are an error."""
+    strange = [y for y in domain.labels if y not in classes]
+    if strange and not unknown:
+        hint = nearest(str(strange[0]), list(classes)) or f"the classes are {', '.join(classes[:10])}"
+        remedy = f"{hint}; --unknown takes such labels for unknown ones"
+        raise CrossgraftError(f"label {strange[0]!r} is none of the {len(classes)} classes of the model", remedy)
+    kept = np.array([y if y in classes else None for y in domain.labels], dtype=object)
+    return replace(domain, labels=kept)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from crossgraft import processes
 from crossgraft.multilabel import joined
 
 RATES = (
@@ -20,7 +21,9 @@ TESTED = (
 
 
 def answer(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], Iterable[str]]) -> None:
-    """Print a result: one JSON object, or its lines."""
+    """Print a result: one JSON object, or its lines. Of several processes the first speaks."""
+    if not processes.first():
+        return
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
+from crossgraft import processes
+
 Advance = Callable[[int], None]
 # Off by default, so that the library is silent inside other people's programs; the command turns it on.
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 def show(on: bool = True) -> None:
-    """Turn progress bars on (the command line does) or off."""
-    _shown.set(on)
+    """Turn progress bars on (the command line does) or off; of several processes the first shows them."""
+    _shown.set(on and processes.first())
 
 
 @contextmanager

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from crossgraft import processes
 from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
-from crossgraft.domains.domain import Domain
 from crossgraft.domains.loose import inputs_of
 from crossgraft.domains.splits import tolerate
-from crossgraft.errors import CrossgraftError, UsageError, nearest
+from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.scores import measured
 from crossgraft.measure.unknown import open_scores
-from crossgraft.model import Model
+from crossgraft.model import Model, of_classes
 from crossgraft.recipe import Recipe
 from crossgraft.report import write as write_report
 from crossgraft.sayable import leave_out_unsayable
@@ -28,6 +28,7 @@ from crossgraft.side import Side
 from crossgraft.tracking import Tracker
 
 RECIPE, RESULT, MEASURES, PREDICTIONS = "recipe.toml", "result.json", "measures.jsonl", "predictions.jsonl"
+CHECKPOINTS = "checkpoints"  # folder of what an interrupted run goes on from
 
 
 class Run:
@@ -48,8 +49,19 @@ class Run:
     def create(cls, folder: Path, recipe: Recipe, *, resume: bool = False, backbone: Any = None) -> Self:
         """A folder for a new run; one that holds a run already is only taken up again with `resume`.
 
-        A recipe by itself, of a call that failed before anything was trained, bars nobody.
+        A recipe by itself, of a call that failed before anything was trained, bars nobody. Of several processes the
+        first claims the folder, and it alone writes.
         """
+        if processes.first():
+            cls._claim(folder, recipe, resume)
+        processes.together()
+        run = cls(folder, recipe, backbone)
+        run._tracker = Tracker(recipe, folder) if recipe.tracker and processes.first() else None
+        run.write_text(RECIPE, recipe.toml())
+        return run
+
+    @classmethod
+    def _claim(cls, folder: Path, recipe: Recipe, resume: bool) -> None:
         held = folder / RECIPE
         if held.exists() and (resume or len(list(folder.iterdir())) > 1):
             if not resume:
@@ -65,10 +77,6 @@ class Run:
             raise UsageError(
                 f"there is no run in {folder} to resume", "leave out --resume, or give the folder as --out"
             )
-        run = cls(folder, recipe, backbone)
-        run._tracker = Tracker(recipe, folder) if recipe.tracker else None
-        run.write_text(RECIPE, recipe.toml())
-        return run
 
     @classmethod
     def open(cls, folder: str | Path, *, backbone: Any = None) -> Self:
@@ -143,7 +151,7 @@ class Run:
         task = self.model.task
         above = self.model.threshold if unknown else None
         if task.kind == "classify":
-            labelled = _of_classes(labelled, task.classes, unknown)
+            labelled = of_classes(labelled, task.classes, unknown)
         side = Side.of(labelled, task, task.classes)
         if side.truth is not None:
             leave_out_unsayable(side, self.model.backbone)
@@ -165,6 +173,8 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one file of the folder at once: a crash leaves the old one or the new one."""
+        if not processes.first():
+            return
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,10 +188,20 @@ class Run:
 
     def log(self, row: dict[str, Any]) -> None:
         """Add one logged step to measures.jsonl."""
+        if not processes.first():
+            return
         if self._tracker is not None:
             self._tracker.log(finite(row))
         with (self.folder / MEASURES).open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(finite(row)) + "\n")
+
+    def conclude(self, record: Callable[[], None]) -> None:
+        """Record what was found, write the report, drop the checkpoints; other processes wait until that is done."""
+        if processes.first():
+            record()
+            self.report()
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        processes.together()
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result: with it the run is finished."""
@@ -215,17 +235,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _of_classes(domain: Domain, classes: tuple[str, ...], unknown: bool) -> Domain:
-    """The domain with labels that are no class of the model as missing; without `unknown` they are an error."""
-    strange = [y for y in domain.labels if y not in classes]
-    if strange and not unknown:
-        hint = nearest(str(strange[0]), list(classes)) or f"the classes are {', '.join(classes[:10])}"
-        remedy = f"{hint}; --unknown takes such labels for unknown ones"
-        raise CrossgraftError(f"label {strange[0]!r} is none of the {len(classes)} classes of the model", remedy)
-    kept = np.array([y if y in classes else None for y in domain.labels], dtype=object)
-    return replace(domain, labels=kept)
 
 
 def free_folder(stem: str, parent: Path = Path("runs")) -> Path:

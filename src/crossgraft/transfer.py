@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -31,9 +30,10 @@ from crossgraft.language import learn_language
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
 from crossgraft.prepare import Job
+from crossgraft.processes import agreed
 from crossgraft.progress import clock, say
 from crossgraft.record import record
-from crossgraft.run import RESULT, Run, free_folder
+from crossgraft.run import CHECKPOINTS, RESULT, Run, free_folder
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
 from crossgraft.sources import weigh
@@ -230,7 +230,7 @@ def fit(
     options, layers = backbones.named(options)
     asked, what, sources = asked_for(target, source, recipe, out if resume else None, options)
     refuse(asked)
-    folder = Path(out) if out is not None else free_folder(Path(asked.target).stem or "run")
+    folder = agreed(Path(out) if out is not None else free_folder(Path(asked.target).stem or "run"))
     run = Run.create(folder, asked, resume=resume, backbone=layers)
     if resume and (folder / RESULT).exists():
         return run
@@ -240,11 +240,10 @@ def fit(
     with timed("prepare"):
         job = prepared(asked, what, sources, layers)
     refuse(asked, job.task.kind)
-    steps = Steps(job, folder / "checkpoints", run.log)
+    steps = Steps(job, folder / CHECKPOINTS, run.log)
     outcome = four_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
     said = f"crossgraft fit {folder / 'recipe.toml'}"
-    record(run, job, outcome.models, outcome.evidence, outcome.verdict, outcome.schedule, seconds, said)
-    run.report()
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    found = outcome.models, outcome.evidence, outcome.verdict, outcome.schedule
+    run.conclude(lambda: record(run, job, *found, seconds, said))
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from crossgraft.multitask.learning import Steps
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.record import record
 from crossgraft.multitask.run import MultiRun
+from crossgraft.processes import agreed
 from crossgraft.progress import clock, say
-from crossgraft.run import RESULT, free_folder
+from crossgraft.run import CHECKPOINTS, RESULT, free_folder
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ def multi(
         raise UsageError("no data are given", "name at least one data set: --data NAME=PATH")
     asked = MultiRecipe.read(Path(recipe), **named) if recipe is not None else MultiRecipe.of(**named)
     asked.refuse()
-    folder = Path(out) if out is not None else free_folder("several")
+    folder = agreed(Path(out) if out is not None else free_folder("several"))
     run = MultiRun.create(folder, asked, resume=resume, backbone=layers)
     if resume and (folder / RESULT).exists():
         return MultiRun.open(folder, backbone=layers)
@@ -121,10 +121,8 @@ def multi(
     say(f"run {folder}: reading the data sets")
     with timed("prepare"):
         pool = given(asked, dict(asked.data) if data is None else {str(n): d for n, d in data.items()}, layers)
-    steps = Steps(pool, folder / "checkpoints", run.log)
+    steps = Steps(pool, folder / CHECKPOINTS, run.log)
     outcome = all_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
-    record(run, steps, outcome, seconds)
-    run.report()
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    run.conclude(lambda: record(run, steps, outcome, seconds))
     return run

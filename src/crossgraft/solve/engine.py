@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from crossgraft import processes
 from crossgraft.backbones.weights import everywhere, kept_once
 from crossgraft.errors import UsageError
 from crossgraft.solve.batches import class_weights
@@ -32,6 +33,8 @@ class Engine:
                 raise UsageError(
                     f"objective {phase.objective} has no term with a weight above 0", "give one of its terms a weight"
                 )
+        if processes.several():
+            processes.joined()
         AcceleratorState._reset_state()  # precision is a choice of each training, not of the process
         several = DistributedDataParallelKwargs(find_unused_parameters=any(len(s.phases) > 1 for s in stages))
         try:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from crossgraft.errors import CrossgraftError
+from crossgraft.processes import mean_over
 from crossgraft.solve import checkpoint as disk
 from crossgraft.solve.batches import Stream
 from crossgraft.solve.engine import Engine, under
 from crossgraft.solve.net import Net
-from crossgraft.solve.processes import mean_over
 from crossgraft.solve.schedules import Phase, Stage
 from crossgraft.solve.settings import Settings
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from crossgraft.errors import UsageError, nearest
-from crossgraft.solve.processes import mean_over
+from crossgraft.processes import mean_over
 
 Losses = Float[Tensor, " K"]
 TEMPERATURE = 2.0  # of dynamic weight average
