@@ -74,6 +74,15 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str, said: str) -> None:
         open_domain(written(tmp_path, train=text) / "train.txt", "d", task="tag")
 
 
+def test_a_wrong_line_of_a_folder_is_named_and_its_file_never_left_out(tmp_path: Path) -> None:
+    folder = written(tmp_path, train=LINES, test="Ada\tB-x\nwrote\n", notes="about these\n")
+    with pytest.raises(CrossgraftError, match=r"test.txt, line 2: 1 columns"):
+        open_domain(folder, "d")
+    domain = open_domain(written(tmp_path, test=LINES, unlabelled="Ada\nwrote\n"), "d")
+    assert [s.name for s in domain.skipped] == ["notes.txt"]
+    assert [domain.labels[i] for i in domain.where("unlabelled")] == [None]
+
+
 def test_a_type_that_only_the_test_part_has_is_named_with_its_sentence(tmp_path: Path) -> None:
     domain = open_domain(written(tmp_path, train=LINES, test="Mars\tB-planet\n\n" + LINES), "d")
     with pytest.raises(CrossgraftError, match=r"'B-planet'.*first: test.txt:1"):

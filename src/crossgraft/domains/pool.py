@@ -19,7 +19,8 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
     for domain in labelled:
         if len(domain) == 0:
             raise CrossgraftError(
-                f"{domain.name} has no labelled example", "a source needs labels; unlabelled data belong to the target"
+                f"{domain.name} has no labelled example",
+                "a source needs labels: --label names their column in a table; unlabelled data belong to the target",
             )
     if len(labelled) == 1:
         return replace(labelled[0], splits=np.full(len(labelled[0]), "train"))
