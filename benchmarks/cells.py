@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -54,16 +55,25 @@ def alone() -> None:
     torch.set_num_threads(1)
 
 
-def four(recipe: Recipe, target: Any, *source: Any) -> tuple[Job, Outcome]:
-    """The four steps and the guard as `fit` runs them, without what a run writes down."""
+def four(recipe: Recipe, target: Any, *source: Any, f_s: Path | None = None) -> tuple[Job, Outcome]:
+    """The four steps and the guard as `fit` runs them, without what a run writes down.
+
+    f_s  where the layers that learned the source are kept, for other cells that train the same ones
+    """
     from crossgraft.asked import name_of
     from crossgraft.prepare import prepare
     from crossgraft.transfer import Steps, four_steps
 
     recipe = recipe.model_copy(update={"source": tuple(map(name_of, source))})
     with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "source.safetensors"
+        if f_s is not None and f_s.exists():
+            shutil.copy(f_s, own)
         job = prepare(recipe, target, source)
-        return job, four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
+        outcome = four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
+        if f_s is not None and own.exists():
+            shutil.copy(own, f_s)
+        return job, outcome
 
 
 def one(cell: dict[str, Any]) -> dict[str, Any]:
