@@ -108,11 +108,13 @@ def run(
 
 
 def mean(values: Sequence[float]) -> str:
-    """Mean over seeds with a 95 % t-interval, in per cent."""
+    """Mean over seeds with a 95 % t-interval, in per cent; of one seed alone."""
     from scipy import stats
 
     v = 100 * np.asarray(values)
-    half = stats.t.ppf(0.975, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else float("nan")
+    if len(v) == 1:
+        return f"{v[0]:.1f}"
+    half = stats.t.ppf(0.975, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
     return f"{v.mean():.1f} ± {half:.1f}"
 
 

@@ -250,6 +250,14 @@ def test_a_run_learns_tags_and_shares_the_columns_of_both(run: crossgraft.Run) -
     assert "independent" in result["calibration"]["why"]
 
 
+def test_entities_of_one_word_are_no_reason_to_label_more(folder: Path, tmp_path: Path) -> None:
+    words = [["ada", "saw"], ["saw", "ada"]] * 3 + [["ada", "ada"]]
+    tags = [["B-person", "O"], ["O", "B-person"]] * 3 + [["B-person", "I-person"]]
+    few = open_domain((words, tags, ["train"] * 6 + ["test"]), "few")
+    result = fitted(tmp_path / "run", folder, few, [], schedule="frozen", baselines=False).result
+    assert not [w for w in result["warnings"] if "I-person" in w]
+
+
 def test_the_saved_model_scores_and_predicts_as_it_did(run: crossgraft.Run, target: Domain) -> None:
     opened = crossgraft.Run.open(run.folder)
     test = target.take(target.where("test"))

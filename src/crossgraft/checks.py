@@ -20,6 +20,7 @@ from crossgraft.objective.tables import BY_CLASS
 from crossgraft.prepare import Job
 from crossgraft.recipe import Recipe
 from crossgraft.side import Side
+from crossgraft.tasks import Classify, Tag
 
 Rows = Int[np.ndarray, " n"]
 Phases = list[tuple[Objective, str]]
@@ -78,8 +79,8 @@ def refuse(recipe: Recipe, kind: str | None = None) -> None:
 
 def check(job: Job, objective: Objective, sides: dict[str, Side], rows: Rows, groups: Sequence[str]) -> None:
     """Before anything is trained: what each term reaches, and what cannot work. Warnings go to the job."""
-    labels = {name: _shown(side.targets(np.arange(len(side.labels)))) for name, side in sides.items()}
-    labels |= {"target": _shown(job.target.targets(rows))} if "target" in sides else {}
+    labels = {name: _shown(side, np.arange(len(side.labels)), job.task) for name, side in sides.items()}
+    labels |= {"target": _shown(job.target, rows, job.task)} if "target" in sides else {}
     columns = {name: side.columns for name, side in sides.items()}
     for finding in reach(objective, columns, groups, labels, classes=job.task.classes):
         if finding.level == "error":
@@ -88,11 +89,19 @@ def check(job: Job, objective: Objective, sides: dict[str, Side], rows: Rows, gr
             job.warnings.append(finding.message)
 
 
-def _shown(labels: Any) -> Rows:
-    """The columns that labels show; transcripts show the blank too, which every alignment may hold."""
+def _shown(side: Side, rows: Rows, task: Classify) -> Rows:
+    """The columns that labels of rows show; transcripts show the blank too, which every alignment may hold, and tags
+    with B-x I-x: entities of one word are no reason to label more."""
+    labels: Any = side.targets(rows)
     if isinstance(labels, np.ndarray) and labels.ndim == 2:
         return np.nonzero(labels == 1)[1]
-    return np.append(labels.flat, BLANK) if isinstance(labels, Ragged) else labels
+    if isinstance(labels, Ragged):
+        return np.append(labels.flat, BLANK)
+    if not isinstance(task, Tag):
+        return np.asarray(labels)
+    tags = [task.classes[c] for c in side.columns]
+    begun = {f"I-{tags[i][2:]}" for i in np.unique(labels[labels >= 0]) if tags[i].startswith("B-")}
+    return np.append(labels, [i for i, tag in enumerate(tags) if tag in begun]).astype(np.int64)
 
 
 def check_method(
