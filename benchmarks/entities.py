@@ -3,7 +3,7 @@
 Frozen features, and layers that learn: target only; source, then target; source and target together. Also news to
 biomedicine, where the only type is new, and of whose test part 500 sentences are drawn once for all seeds:
 
-    python benchmarks/entities.py --precision bf16 --fields bc5cdr-disease --tests 500 [--sentences 1000 --steps 120]
+    python benchmarks/entities.py --precision bf16 --fields bc5cdr-disease --tests 500 [--sentences 1000]
 """
 
 from __future__ import annotations
