@@ -40,6 +40,11 @@ def multi(
         str | None,
         typer.Option(metavar="all|N", help="Groups of layers that all tasks share; others are their own."),
     ] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK", help="A task that the layers learn before all together; may be repeated."),
+    ] = None,
+    first_steps: Annotated[int | None, typer.Option(help="Gradient steps of what is learned first.")] = None,
     affinity: Annotated[bool | None, typer.Option(help="Measure what each task does to each other.")] = None,
     backbone: Annotated[str | None, typer.Option(help="As of fit.")] = None,
     weights: Weights = None,

@@ -135,13 +135,15 @@ def _read(
 
 
 def _branches(recipe: MultiRecipe, backbone: Backbone) -> None:
-    """Raises UsageError where the layers cannot branch as it was asked."""
+    """Raises UsageError where the layers cannot branch, or learn some tasks first, as it was asked."""
+    asked = [name for name, given in (("share", recipe.share != "all"), ("first", bool(recipe.first))) if given]
+    if asked and schedule_of(recipe, backbone) == "frozen":
+        raise UsageError(
+            f"--{asked[0]} is of layers that learn, and they stand still",
+            "use --schedule lp_ft or lora, or leave it out",
+        )
     if recipe.share == "all":
         return
-    if schedule_of(recipe, backbone) == "frozen":
-        raise UsageError(
-            "--share is of layers that learn, and they stand still", "use --schedule lp_ft or lora, or leave it out"
-        )
     names = [name for name, _ in backbone.groups]
     if recipe.share >= len(names):
         said = f"--share is {recipe.share}, and backbone {backbone.name} has {len(names)} groups of layers"

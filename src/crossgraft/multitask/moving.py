@@ -33,6 +33,7 @@ def moving(
     use: str,
     fold: str,
     *,
+    seeds: str = "tasks",
     folder: Path,
     log: Callable[[dict[str, Any]], None],
 ) -> Joined:
@@ -43,6 +44,7 @@ def moving(
     whatever the tasks are, so that models of some of them and of others differ by little else.
 
     use, fold  what the training is called, and which examples it is without
+    seeds      what its draws are called
     """
     from crossgraft.solve.augment import augmentation_for
     from crossgraft.solve.loop import Stream
@@ -77,7 +79,7 @@ def moving(
         raise UsageError("weightings of gradients do not scale losses as fp16 needs", "use --precision bf16 or no")
     found = learn(
         backbone, streams, columns, objective, schedule, settings, start,
-        copied=copied, seed=recipe.seed, use=f"tasks{fold}", weighting=weighting, branches=branches,
+        copied=copied, seed=recipe.seed, use=f"{seeds}{fold}", weighting=weighting, branches=branches,
         checkpoint=folder / f"{(use + fold).replace('/', '-')}.safetensors",
         log=lambda row: None if fold else log({"model": use} | row),
     )  # fmt: skip
