@@ -128,14 +128,15 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
         outcome = all_steps(steps, clock(seconds))
         without = _without_each(steps) if recipe.affinity else {}
     test = pool.examples("test")
+    said = {"joint": outcome.joint.log_probabilities(pool, test)}
+    said["alone"] = {n: model.log_probabilities(pool, test)[n] for n, model in outcome.alone.items()}
     tasks = {}
     for name in pool.names:
         side, rows = pool.sides[name], pool.labelled(name, test)
         found = {"kept": outcome.kept[name].model}
-        for how, model in (("joint", outcome.joint), ("alone", outcome.alone.get(name))):
-            if model is not None and name in model.task.names:
-                log_p = model.log_probabilities(pool, test, [name])[name]
-                scores = measured(pool.task.part(name), log_p, side.targets(rows), side.words(rows))
+        for how, of in said.items():
+            if name in of:
+                scores = measured(pool.task.part(name), of[name], side.targets(rows), side.words(rows))
                 found[how] = {k: scores[k]["value"] for k in ("accuracy", "f1", "cross_entropy") if k in scores}
         tasks[name] = found
     affinity = {

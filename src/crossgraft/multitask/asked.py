@@ -20,7 +20,7 @@ class TaskAsked(BaseModel):
 
     data: tuple[str, ...] = Field((), description="the data sets that have its labels; by default all")
     label: str | None = Field(default=None, description="their column of labels; @data for the name of the data set")
-    kind: Literal["auto", "classify", "tag", "transcribe"] = "auto"
+    kind: Literal["auto", "classify", "multilabel", "tag", "transcribe"] = "auto"
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="of its cross-entropy")
 
 

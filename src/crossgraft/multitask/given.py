@@ -40,8 +40,9 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any], layers: Any = None) -> P
         wanted = {task: own for task, own in asked.items() if name in own.data}
         if wanted:
             domains[name], columns[name] = opened(
-                name, what, wanted, input=recipe.input, split=recipe.split, group=recipe.group
-            )
+                name, what, wanted, input=recipe.input, split=recipe.split, group=recipe.group,
+                separator=recipe.separator,
+            )  # fmt: skip
     kind = common_kind(list(domains.values()))
     if any(own.kind == "transcribe" for own in asked.values()):
         if kind not in SOUND:
