@@ -373,12 +373,23 @@ def test_the_pool_reads_each_input_once_for_all_tasks() -> None:
 
 def test_what_does_not_fit_is_named_whatever_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.csv").write_text("x,a,b\n1,u,v\n2,w,z\n")
+    halves = "".join(
+        f"{i},{i % 2},{i % 3},{'' if i > 9 else 'uv'[i % 2]},w,{'test' if i > 9 else 'train'}\n" for i in range(18)
+    )
+    (tmp_path / "h.csv").write_text("x,a,b,half,one,split\n" + halves)
+    split = ["--data", str(tmp_path / "h.csv"), "--task", "a"]
     table = str(tmp_path / "t.csv")
     tasks = ["--task", "a", "--task", "b"]
     for i, (given_, message) in enumerate(
         (
             (["--data", str(tmp_path / "none.csv"), *tasks], "none.csv"),
             (["--data", table, *tasks, "--weight", "a=0"], "tasks.a.weight"),
+            (["--data", table, *tasks, "--weight", "a=-1"], "tasks.a.weight"),
+            (["--data", table, *tasks, "--share", "x"], "a valid integer or 'all'"),
+            (["--data", table, "--task", "a", "--task", "a"], "two tasks are called 'a'"),
+            (["--data", table, *tasks, "--first", "c"], "there is no task 'c' to be first"),
+            ([*split, "--task", "half"], "task 'half' has no label in the test part"),
+            ([*split, "--task", "one"], "task 'one' has one class only ('w')"),
             (
                 ["--data", f"s={table}", "--data", f"t={table}", "--main", "u"],
                 "there is no task 'u' to be the main one",

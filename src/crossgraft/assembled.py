@@ -72,7 +72,8 @@ class Parts:
                 continue
             for name, part in model.task.parts:
                 columns = model.task.columns_of(name)
-                heads[name] = Head(part.classes, i, model.weight[:, columns], model.bias[columns])
+                sets = isinstance(part, MultiLabel)
+                heads[name] = Head(part.classes, i, model.weight[:, columns], model.bias[columns], sets)
         order = [n for n in (run.result["tasks"] if isinstance(run, MultiRun) else heads) if n in heads]
         trunks, several = tuple(model.backbone for model in models), isinstance(run, MultiRun)
         return cls(

@@ -25,7 +25,7 @@ def multi(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK=KIND", help="classify, tag or transcribe, if labels do not say."),
+        typer.Option(metavar="TASK=KIND", help="classify, multilabel, tag or transcribe, if labels do not say."),
     ] = None,
     weight: Annotated[
         list[str] | None, typer.Option(metavar="TASK=NUMBER", help="Weight of a task's cross-entropy, by default 1.")
@@ -40,6 +40,11 @@ def multi(
         str | None,
         typer.Option(metavar="all|N", help="Groups of layers that all tasks share; others are their own."),
     ] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK", help="A task that the layers learn before all together; may be repeated."),
+    ] = None,
+    first_steps: Annotated[int | None, typer.Option(help="Gradient steps of what is learned first.")] = None,
     affinity: Annotated[bool | None, typer.Option(help="Measure what each task does to each other.")] = None,
     backbone: Annotated[str | None, typer.Option(help="As of fit.")] = None,
     weights: Weights = None,
@@ -52,6 +57,7 @@ def multi(
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     augment: Annotated[str | None, typer.Option(help="auto, none, digits, photos, aerial or places.")] = None,
     input_: Input = None,
+    separator: Annotated[str | None, typer.Option(help="Of multilabel: between classes, by default ;.")] = None,
     split: Column = None,
     group: Group = None,
     out: Out = None,

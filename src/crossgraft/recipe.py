@@ -143,7 +143,12 @@ class Recipe(BaseModel):
             first = wrong.errors()[0]
             at = first["loc"] or ("recipe",)
             name = ".".join(map(str, at if at[0] == "tasks" else at[:1]))
-            remedy = first["msg"].replace("Input should be", "it should be").removeprefix("Value error, ")
+            each = [e["msg"] for e in wrong.errors() if e["loc"][:1] == first["loc"][:1] and len(e["loc"]) == 2]
+            remedy = (
+                _or(each if len(first["loc"]) == 2 else [first["msg"]])
+                .replace("Input should be", "it should be")
+                .removeprefix("Value error, ")
+            )
             raise UsageError(f"option {name} is {first.get('input')!r}", remedy) from None
 
     @classmethod
@@ -165,6 +170,16 @@ class Recipe(BaseModel):
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def _or(messages: list[str]) -> str:
+    """What a value should be, of a field that may be of several kinds.
+
+    >>> _or(["Input should be a valid integer, unable to parse string as an integer", "Input should be 'all'"])
+    "Input should be a valid integer or 'all'"
+    """
+    first, *others = (m.partition(", unable to parse")[0] for m in messages)
+    return " or ".join([first, *(m.removeprefix("Input should be ") for m in others)])
 
 
 def _weights_fit(options: dict[str, Any]) -> None:

@@ -51,4 +51,5 @@ def merge(module: nn.Module) -> None:
             layer.merge()
             parent, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(parent), leaf, layer.get_base_layer())
+    module.__dict__.pop("peft_config", None)  # by which peft would take the next ones for second ones
     module.requires_grad_(True)

@@ -114,12 +114,13 @@ def _several(what: tuple[Any, ...], name: str) -> Domain:
     from crossgraft.domains.label_columns import bound, labels_of, unbound
 
     inputs, columns, *split = what
-    tags = [c for c, y in columns.items() if _tagged(y)]
+    tags = [] if hasattr(inputs, "dtype") else [c for c, y in columns.items() if _tagged(y)]
     if tags:
         domain = open_domain((inputs, columns[tags[0]], *split), name)
         return replace(domain, more={c: domain.labels if c == tags[0] else labels_of(y) for c, y in columns.items()})
     n = len(next(iter(columns.values()), ()))
-    return unbound(open_domain((inputs, bound(columns, n), *split), name), tuple(columns))
+    one = _opened((inputs, bound(columns, n), *split), name, None, None, None, None, None)
+    return unbound(one, tuple(columns))
 
 
 def _one(label: str | Sequence[str] | None, where: str) -> str | None:

@@ -15,14 +15,14 @@ from crossgraft.domains.sentences import bio
 from crossgraft.domains.table_files import Table
 from crossgraft.errors import nearest
 
-BETWEEN = "\0"  # no label holds it
+BETWEEN = "\1"  # no label holds it, nor a set of classes that is kept as a text
 
 
 def bound(columns: Mapping[str, Any], n: int, names: Mapping[str, list[str]] | None = None) -> list[str | None]:
     """The labels of each example in one text; None where it has none at all.
 
     >>> bound({"a": ["x", None], "b": ["y", None]}, 2)
-    ['x\\x00y', None]
+    ['x\\x01y', None]
     """
     own = [tidy(values, n, (names or {}).get(name))[0] for name, values in columns.items()]
     return [

@@ -20,7 +20,21 @@ YES, NO = ("1", "true", "True", "yes"), ("0", "false", "False", "no")
 
 def holds_sets(domain: Domain) -> bool:
     """Whether a label is a list, a set or a row of 0 and 1."""
-    return any(isinstance(y, frozenset) or (isinstance(y, str) and y.startswith(BOUND)) for y in domain.labels)
+    return are_sets(domain.labels)
+
+
+def are_sets(labels: np.ndarray) -> bool:
+    """The same of labels without their domain."""
+    return any(isinstance(y, frozenset) or (isinstance(y, str) and y.startswith(BOUND)) for y in labels)
+
+
+def sets_of(labels: np.ndarray, separator: str = SEPARATOR) -> np.ndarray:
+    """Labels as sets of classes; a missing one stays missing."""
+    sets = np.full(len(labels), None, dtype=object)
+    for i, y in enumerate(labels):
+        if y is not None:
+            sets[i] = y if isinstance(y, frozenset) else set_of(str(y), separator)
+    return sets
 
 
 def as_sets(domain: Domain, separator: str = SEPARATOR) -> Domain:
@@ -28,10 +42,7 @@ def as_sets(domain: Domain, separator: str = SEPARATOR) -> Domain:
 
     Where no text holds the separator and some hold another that is usual, a note asks whether that was meant.
     """
-    sets = np.full(len(domain), None, dtype=object)
-    for i, y in enumerate(domain.labels):
-        if y is not None:
-            sets[i] = y if isinstance(y, frozenset) else set_of(str(y), separator)
+    sets = sets_of(domain.labels, separator)
     notes, texts = domain.notes, [y for y in domain.labels if isinstance(y, str) and y[:1] not in (BOUND, "[")]
     if not any(separator in y for y in texts):
         held = {other: sum(other in y for y in texts) for other in USUAL}

@@ -92,6 +92,8 @@ def rows_domain(
 ) -> Domain:  # fmt: skip
     """A Domain from columns in memory; paths are taken relative to `folder`, `where` is what errors call the table."""
     if label is not None and not isinstance(label, str):
+        for asked in label:
+            table = flagged(table, asked, where)
         both, joined = together(table, label, where)
         whole = rows_domain(both, folder, where, name, input=input, label=joined, split=split, group=group)
         return unbound(whole, label)

@@ -20,7 +20,7 @@ class TaskAsked(BaseModel):
 
     data: tuple[str, ...] = Field((), description="the data sets that have its labels; by default all")
     label: str | None = Field(default=None, description="their column of labels; @data for the name of the data set")
-    kind: Literal["auto", "classify", "tag", "transcribe"] = "auto"
+    kind: Literal["auto", "classify", "multilabel", "tag", "transcribe"] = "auto"
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="of its cross-entropy")
 
 
@@ -47,6 +47,8 @@ class MultiRecipe(Recipe):
         "all",
         description="how many groups of layers, from the input, all tasks share; those after them each has for itself",
     )
+    first: tuple[str, ...] = Field((), description="tasks that the layers learn before all learn together")
+    first_steps: int | None = Field(None, ge=1, description="gradient steps of that; by default as on the target")
     affinity: bool = Field(False, description="measure what each task does to each other")
 
     @field_validator("weighting")
@@ -93,6 +95,7 @@ class MultiRecipe(Recipe):
                 f"there is no task {self.main!r} to be the main one",
                 nearest(self.main, names) or f"the tasks are {', '.join(names)}",
             )
+        self._first(names)
         for task, own in self.tasks.items():
             for name in own.data:
                 if name not in self.data:
@@ -100,6 +103,19 @@ class MultiRecipe(Recipe):
                         f"task {task!r} names data set {name!r}, which there is not",
                         nearest(name, list(self.data)) or f"the data sets are {', '.join(self.data)}",
                     )
+
+    def _first(self, names: list[str]) -> None:
+        """Raises UsageError where no task is first, or none joins."""
+        for task in self.first:
+            if task not in names:
+                raise UsageError(
+                    f"there is no task {task!r} to be first",
+                    nearest(task, names) or f"the tasks are {', '.join(names)}",
+                )
+        if set(self.first) == set(names):
+            raise UsageError("all tasks are first, and none joins them", "leave out --first, or a task of it")
+        if self.first_steps is not None and not self.first:
+            raise UsageError("first-steps are of tasks that are first", "name them: --first TASK")
 
 
 def tasks_of(tasks: Any) -> dict[str, dict[str, Any]]:

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from crossgraft.choose import HeldOut, leave_one_out
-from crossgraft.domains.domain import SEQUENCES
 from crossgraft.multitask.outputs import Joined
-from crossgraft.multitask.pool import Examples, Pool, mean_of
+from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.objective.algebra import Objective, Term
 from crossgraft.several import Multi
 from crossgraft.side import Side
@@ -141,7 +140,8 @@ def _settled(paths: Sequence[Path]) -> tuple[int, int]:
 def _by_folds(
     pool: Pool, names: Sequence[str], examples: Examples, held: Mapping[str, tuple[float, float]] | None
 ) -> tuple[dict[str, Head], dict[str, tuple[float, float]]]:
-    """Heads of tags or transcripts, or of classes of examples in groups; lambda and ridge by folds of each task."""
+    """Heads of tags, transcripts or sets of classes, or of classes of examples in groups; lambda and ridge by folds of
+    each task, of sets by leave-one-out."""
     heads, at = {}, {}
     for name in names:
         part = pool.task.part(name)
@@ -153,7 +153,7 @@ def _by_folds(
             target = replace(pool.sides[name], columns=columns)
             source = _tagged_beside(pool, rest, examples, local) if rest else None
         else:
-            target = replace(pool.sides[name], columns=columns, kept=_held(pool, _of_examples(pool)))
+            target = replace(pool.sides[name], columns=columns, kept=pool.held(pool.of_examples(pool.backbone)))
             source = _classes_beside(pool, rest, examples, local) if rest else None
         lam, ridge = (None, None) if held is None else held[name]
         found: Fitted = solve_frozen(
@@ -165,17 +165,6 @@ def _by_folds(
     return heads, at
 
 
-def _of_examples(pool: Pool) -> Float[np.ndarray, "N D"]:
-    """Features of all examples, one row each: of sequences the mean over their elements."""
-    values = pool.features(pool.backbone, np.arange(len(pool.domain)))
-    return np.asarray(mean_of(values, pool.lengths) if pool.domain.kind in SEQUENCES else values)
-
-
-def _held(pool: Pool, values: Any) -> dict[object, Any]:
-    """Features as a `Side` keeps them, of a backbone that is in the store or is not."""
-    return {(kind, pool.backbone.revision): values for kind in ("features", "embedded")}
-
-
 def _classes_beside(pool: Pool, names: Sequence[str], examples: Examples, local: Classify) -> Side:
     """The labelled examples of other tasks as one source, where the tasks weigh what was asked."""
     classes = Classify.union(*(pool.task.part(n).classes for n in names)).classes
@@ -185,7 +174,7 @@ def _classes_beside(pool: Pool, names: Sequence[str], examples: Examples, local:
     own = {n: np.array([place[c] for c in pool.task.part(n).classes]) for n in names}
     labels = np.concatenate([own[n][pool.sides[n].labels[at[n]]] for n in names])
     weights = np.concatenate([np.full(len(x), pool.recipe.asked[n].weight / max(len(x), 1)) for n, x in at.items()])
-    kept = _held(pool, _of_examples(pool)[rows])
+    kept = pool.held(pool.of_examples(pool.backbone)[rows])
     domain = replace(pool.domain.take(rows), groups=None)
     return Side(domain, local.columns(classes), labels, kept, weights=weights / weights.mean())
 

@@ -40,8 +40,9 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any], layers: Any = None) -> P
         wanted = {task: own for task, own in asked.items() if name in own.data}
         if wanted:
             domains[name], columns[name] = opened(
-                name, what, wanted, input=recipe.input, split=recipe.split, group=recipe.group
-            )
+                name, what, wanted, input=recipe.input, split=recipe.split, group=recipe.group,
+                separator=recipe.separator,
+            )  # fmt: skip
     kind = common_kind(list(domains.values()))
     if any(own.kind == "transcribe" for own in asked.values()):
         if kind not in SOUND:
@@ -135,13 +136,15 @@ def _read(
 
 
 def _branches(recipe: MultiRecipe, backbone: Backbone) -> None:
-    """Raises UsageError where the layers cannot branch as it was asked."""
+    """Raises UsageError where the layers cannot branch, or learn some tasks first, as it was asked."""
+    asked = [name for name, given in (("share", recipe.share != "all"), ("first", bool(recipe.first))) if given]
+    if asked and schedule_of(recipe, backbone) == "frozen":
+        raise UsageError(
+            f"--{asked[0]} is of layers that learn, and they stand still",
+            "use --schedule lp_ft or lora, or leave it out",
+        )
     if recipe.share == "all":
         return
-    if schedule_of(recipe, backbone) == "frozen":
-        raise UsageError(
-            "--share is of layers that learn, and they stand still", "use --schedule lp_ft or lora, or leave it out"
-        )
     names = [name for name, _ in backbone.groups]
     if recipe.share >= len(names):
         said = f"--share is {recipe.share}, and backbone {backbone.name} has {len(names)} groups of layers"

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Int
 
 from crossgraft.domains.domain import Domain
+from crossgraft.domains.set_splits import sets_agree
 from crossgraft.domains.splits import classes_agree
 from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.multilabel import MultiLabel
 from crossgraft.multitask.asked import MultiRecipe, TaskAsked
 from crossgraft.multitask.opening import Labels
 from crossgraft.side import Side
@@ -26,6 +28,12 @@ def task_of(name: str, asked: TaskAsked, labels: Labels, recipe: MultiRecipe) ->
     tagged = all(isinstance(y, tuple) for y in held)
     if asked.kind == "transcribe":
         return Transcribe.of([tidy(str(y)) or "" for y in held], recipe.symbols)
+    if all(isinstance(y, frozenset) for y in held):
+        if asked.kind not in ("auto", "multilabel"):
+            what = f"task {name!r} is {asked.kind}, and its labels are sets of classes"
+            raise UsageError(what, "give kind multilabel, or one class an example")
+        _sets_can(name, recipe)
+        return MultiLabel(natural_order({c for y in held for c in y}))
     if tagged and asked.kind in ("auto", "tag"):
         return Tag(tags_of(t for y in held for _, _, t in spans(y)))
     if tagged or asked.kind == "tag":
@@ -33,6 +41,13 @@ def task_of(name: str, asked: TaskAsked, labels: Labels, recipe: MultiRecipe) ->
             f"task {name!r} is {asked.kind}, and its labels are {'tags' if tagged else 'no tags'}", "mend kind"
         )
     return Classify(natural_order({str(y) for y in held}))
+
+
+def _sets_can(name: str, recipe: MultiRecipe) -> None:
+    """Raises UsageError for what does not hold for any number of classes an example."""
+    if recipe.class_weights != "none":
+        what = f"class_weights is for one class an example, and labels of task {name!r} are sets of them"
+        raise UsageError(what, "leave it out")
 
 
 def check(name: str, domain: Domain, task: Classify, warnings: list[str]) -> None:
@@ -43,13 +58,14 @@ def check(name: str, domain: Domain, task: Classify, warnings: list[str]) -> Non
                 f"task {name!r} has no label in the {what} part", "label some of its examples, or leave the task out"
             )
     if len(task.classes) < 2:
-        raise CrossgraftError(
-            f"task {name!r} has one class only ({task.classes[0]!r})", "give examples of at least two classes"
-        )
+        held = f"one class only ({task.classes[0]!r})" if task.classes else "no class"
+        raise CrossgraftError(f"task {name!r} has {held}", "give examples of at least two classes")
     if isinstance(task, Transcribe):
         return
     own = domain.take([i for i, y in enumerate(domain.labels) if y is not None])
     own = replace(own, name=f"task {name!r}", kind="sentence" if isinstance(task, Tag) else "vector")
+    if isinstance(task, MultiLabel):
+        sets_agree(own)
     warnings += classes_agree(own)
 
 
@@ -64,6 +80,8 @@ def side_of(
         assert lengths is not None
         tags = [t for y, n in zip(domain.labels, lengths, strict=True) for t in (y or [None] * n)]
         return Side(domain, columns, task.encode(tags), lengths=lengths)
+    if isinstance(task, MultiLabel):
+        return replace(Side.of(domain, task, task.classes), columns=columns)
     return Side(domain, columns, task.encode(domain.labels))
 
 
@@ -86,7 +104,7 @@ def alike(
             apart = all(not set(asked[name].data) & set(asked[o].data) for o in own)
             near = len(first & second) > len(first | second) / 2 if type(task) is not Tag else len(first & second) > 1
             fits = (first & second) if recipe.heads == "shared" else (apart and near)
-            if type(tasks[own[0]]) is type(task) and not isinstance(task, Transcribe) and fits:
+            if type(tasks[own[0]]) is type(task) and not isinstance(task, (Transcribe, MultiLabel)) and fits:
                 own.append(name)
                 break
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from crossgraft.choose import HeldOut
 from crossgraft.errors import UsageError
+from crossgraft.multitask.first import after, taught
 from crossgraft.multitask.frozen import frozen
 from crossgraft.multitask.moving import moving
 from crossgraft.multitask.outputs import Joined
@@ -26,13 +27,17 @@ Key = tuple[Names, Weights]
 
 @dataclass(eq=False)
 class Steps:
-    """What the trainings share; everything that was trained or judged is kept by the tasks that it was trained on."""
+    """What the trainings share; everything that was trained or judged is kept by the tasks that it was trained on.
+
+    begun  layers that have learned the first of some tasks, on all examples or without a fold
+    """
 
     pool: Pool
     folder: Path
     log: Callable[[dict[str, Any]], None]
     models: dict[Key, Joined] = field(default_factory=dict)
     evidence: dict[Key, dict[str, HeldOut]] = field(default_factory=dict)
+    begun: dict[tuple[Key, str], Pool] = field(default_factory=dict)
 
     @property
     def schedule(self) -> str:
@@ -87,8 +92,18 @@ class Steps:
             if not fold and self._classes(names) and self.selection == "loo":
                 self.evidence[key] = found.evidence
             return found.joined
-        use = _called(key, self.pool.names)
-        return moving(pool, names, examples, self.schedule, use, fold, folder=self.folder, log=self.log)
+        use, schedule = _called(key, self.pool.names), self.schedule
+        if first := pool.ordered([n for n in names if n in pool.recipe.first]):
+            pool, schedule = self._begin(pool, first, weights, examples, fold), after(schedule)
+        return moving(pool, names, examples, schedule, use, fold, folder=self.folder, log=self.log)
+
+    def _begin(self, pool: Pool, first: Names, weights: Weights, examples: Examples, fold: str) -> Pool:
+        """The layers that have learned the first tasks, once for all trainings that begin with them."""
+        key = ((first, tuple((n, w) for n, w in weights if n in first)), fold)
+        if key not in self.begun:
+            own = taught(pool, first, examples, self.schedule, fold, folder=self.folder, log=self.log)
+            self.begun[key] = own
+        return replace(pool, backbone=self.begun[key].backbone)
 
     def _by_folds(self, key: Key) -> dict[str, HeldOut]:
         """Folds of examples, the same for every model, so that losses are paired."""

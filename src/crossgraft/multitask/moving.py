@@ -12,6 +12,7 @@ import numpy as np
 from crossgraft.errors import UsageError
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
+from crossgraft.multilabel import MultiLabel
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.objective.algebra import Objective, ce
@@ -33,6 +34,7 @@ def moving(
     use: str,
     fold: str,
     *,
+    seeds: str = "tasks",
     folder: Path,
     log: Callable[[dict[str, Any]], None],
 ) -> Joined:
@@ -43,6 +45,7 @@ def moving(
     whatever the tasks are, so that models of some of them and of others differ by little else.
 
     use, fold  what the training is called, and which examples it is without
+    seeds      what its draws are called
     """
     from crossgraft.solve.augment import augmentation_for
     from crossgraft.solve.loop import Stream
@@ -77,7 +80,7 @@ def moving(
         raise UsageError("weightings of gradients do not scale losses as fp16 needs", "use --precision bf16 or no")
     found = learn(
         backbone, streams, columns, objective, schedule, settings, start,
-        copied=copied, seed=recipe.seed, use=f"tasks{fold}", weighting=weighting, branches=branches,
+        copied=copied, seed=recipe.seed, use=f"{seeds}{fold}", weighting=weighting, branches=branches,
         checkpoint=folder / f"{(use + fold).replace('/', '-')}.safetensors",
         log=lambda row: None if fold else log({"model": use} | row),
     )  # fmt: skip
@@ -92,7 +95,7 @@ def _rows(side: Side, examples: Examples) -> Any:
     if side.truth is not None:
         return TaskRows(side.truth[examples], side.labels[examples] >= 0, aligned=True)
     if side.lengths is None:
-        return TaskRows(side.labels[examples], side.labels[examples] >= 0)
+        return TaskRows(side.targets(examples), side.labels[examples] >= 0)
     flat = side.labels[side.rows_of(examples)]
     ends = np.cumsum(side.lengths[examples])
     return TaskRows(Ragged(flat, ends), np.add.reduceat(flat >= 0, ends - side.lengths[examples]) > 0)
@@ -101,7 +104,8 @@ def _rows(side: Side, examples: Examples) -> Any:
 def _start(pool: Pool, task: Multi, names: Sequence[str], examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """All heads on features that stand still, solved as one: sum_k w_k CE_k + ridge/2 |W|^2, shared columns once.
 
-    Heads of transcripts, whose problem is not convex, are solved by themselves.
+    Heads of transcripts, whose problem is not convex, and of sets of classes, one of two a class, are solved by
+    themselves.
     """
     weight, bias = np.zeros((pool.backbone.dim, len(task.classes))), np.zeros(len(task.classes))
     values = pool.features(pool.backbone, examples)
@@ -110,8 +114,10 @@ def _start(pool: Pool, task: Multi, names: Sequence[str], examples: Examples) ->
     parts = []
     for name in names:
         side, columns = pool.sides[name], task.columns_of(name)
-        if isinstance(task.part(name), Transcribe):
+        if isinstance(task.part(name), (Transcribe, MultiLabel)):
             own, rows = replace(side, columns=np.arange(len(columns))), pool.labelled(name, examples)
+            if side.sets is not None:
+                own = replace(own, kept=pool.held(pool.of_examples(pool.backbone)))
             said = solve_frozen(
                 pool.backbone, own, rows, None, len(columns), pool.recipe.seed, lam=0.0, ridge=START_RIDGE
             )  # fmt: skip

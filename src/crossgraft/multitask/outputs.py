@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from crossgraft.choose import HeldOut
+from crossgraft.features.frames import each
 from crossgraft.multitask.pool import Examples, Pool
 from crossgraft.several import Multi
 from crossgraft.solve.fitted import Fitted
@@ -29,11 +32,18 @@ class Joined:
     chosen: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def log_probabilities(self, pool: Pool, examples: Examples, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """log p of each task's labelled rows of some examples, (n, k), of transcripts `Frames`: one pass for all."""
+        """log p of each task's labelled rows of some examples, (n, k), of transcripts `Frames`, of sets
+        `Bernoullis`: one pass for all."""
+        wanted = self.task.names if names is None else names
+        some = np.unique(np.concatenate([pool.sides[n].examples(pool.labelled(n, examples)) for n in wanted]))
+        examples = examples[np.isin(examples, some)]  # what has no label of these passes no layer
         values = pool.features(self.fitted.backbone, examples)
         return {
-            name: self.fitted.of_features(pool.of_task(values, name, examples), self.task.columns_of(name))
-            for name in (self.task.names if names is None else names)
+            name: each(
+                self.task.part(name).says,
+                self.fitted.logits(pool.of_task(values, name, examples), self.task.columns_of(name)),
+            )
+            for name in wanted
         }
 
     def judged(self, pool: Pool, examples: Examples, names: Sequence[str] | None = None) -> dict[str, HeldOut]:

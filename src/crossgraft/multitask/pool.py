@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
@@ -116,6 +116,15 @@ class Pool:
         if key not in self.kept:
             self.kept[key] = features.features(self.domain, backbone).values
         return self.kept[key][self.elements(examples) if self.lengths is not None else examples]
+
+    def of_examples(self, backbone: Backbone) -> Float[np.ndarray, "N D"]:
+        """Features of all examples, one row each: of sequences the mean over their elements."""
+        values = self.features(backbone, np.arange(len(self.domain)))
+        return np.asarray(mean_of(values, self.lengths) if self.domain.kind in SEQUENCES else values)
+
+    def held(self, values: Any) -> dict[object, Any]:
+        """Features as a `Side` keeps them, of a backbone that is in the store or is not."""
+        return {(kind, self.backbone.revision): values for kind in ("features", "embedded")}
 
     def elements(self, examples: Examples) -> Rows:
         """The words of some sentences among those of all."""

@@ -11,6 +11,7 @@ import numpy as np
 from crossgraft.measure.compare import Difference, mcnemar, paired
 from crossgraft.measure.scores import measured
 from crossgraft.model import Model
+from crossgraft.multilabel import MultiLabel
 from crossgraft.multitask.outputs import Joined
 from crossgraft.multitask.pool import Pool
 from crossgraft.multitask.run import ALONE, MultiRun
@@ -74,6 +75,7 @@ def record(run: MultiRun, steps: Steps, outcome: Outcome, seconds: Mapping[str, 
         },
         "schedule": steps.schedule,
         "share": _shared(pool),
+        "first": list(recipe.first),
         "weighting": recipe.weighting,
         "selection": steps.selection,
         "objective": {"formula": outcome.joint.formula},
@@ -172,6 +174,9 @@ def _predictions(pool: Pool, name: str, log_p: Any, side: Any) -> list[dict[str,
             {"task": name, "name": n, "label": list(side.domain.labels[i]), "predicted": found[e - w : e]}
             for n, i, w, e in zip(names, examples, words.tolist(), ends.tolist(), strict=True)
         ]
+    if isinstance(task, MultiLabel):
+        each = zip(names, task.named(side.sets[examples]), task.names(log_p), log_p.probabilities.tolist(), strict=True)
+        return [{"task": name, "name": n, "label": y, "predicted": z, "probabilities": p} for n, y, z, p in each]
     return [
         {"task": name, "name": n, "label": side.domain.labels[i], "predicted": y, "log_probabilities": row}
         for n, i, y, row in zip(names, examples, task.decode(log_p), log_p, strict=True)

@@ -17,6 +17,7 @@ from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.features.frames import each
 from crossgraft.measure.scores import measured
 from crossgraft.model import MODEL, Model
+from crossgraft.multilabel import MultiLabel
 from crossgraft.multitask.asked import DATA, MultiRecipe, TaskAsked
 from crossgraft.multitask.kinds import side_of
 from crossgraft.multitask.opening import bare, opened
@@ -24,7 +25,7 @@ from crossgraft.multitask.pool import mean_of
 from crossgraft.run import Run, finite
 from crossgraft.sayable import needs
 from crossgraft.several import Multi
-from crossgraft.tasks import Classify, log_softmax
+from crossgraft.tasks import Classify
 
 ALONE = "alone"  # folder of the models of tasks that are better by themselves
 
@@ -87,7 +88,8 @@ class MultiRun(Run):
                 f"the run has no task {label!r}", nearest(label, list(known)) or f"it has {', '.join(known)}"
             )
         asked = {n: self._asked(n) for n in ([label] if label is not None else self._named(list(known)))}
-        domain, labels = opened("scored", what, asked, input=input, split=None, group=self.recipe.group)
+        domain, labels = opened("scored", what, asked, input=input, split=None, group=self.recipe.group,
+                                separator=self.recipe.separator)  # fmt: skip
         domain = of_kind(bare(domain), self.model.backbone.kind)
         if split is not None:
             at = domain.where(split)
@@ -140,7 +142,7 @@ def heads(model: Model, domain: Domain) -> dict[str, Head]:
     for name, part in task.parts:
         columns = task.columns_of(name)
         said = each(partial(np.take, indices=columns, axis=1), z)
-        if domain.kind in SEQUENCES and type(part) is Classify:
+        if domain.kind in SEQUENCES and type(part) in (Classify, MultiLabel):
             said = mean_of(said, lengths)  # of logits: those of the mean of the features
         w, b = model.weight[:, columns], model.bias[columns]
         made[name] = Head(part, model.backbone, w, b, said=said, failures=failures, domain=domain)
@@ -185,5 +187,5 @@ def _score(head: Head, labels: np.ndarray, domain: Domain) -> dict[str, Any]:
     if not len(rows):
         return {"n": 0} | left
     groups = None if head.domain.groups is None else head.domain.groups[side.examples(rows)]
-    said = each(log_softmax, head.said[rows])
+    said = each(head.task.says, head.said[rows])
     return dict(finite(measured(head.task, said, side.targets(rows), side.words(rows), groups))) | left

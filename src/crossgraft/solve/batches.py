@@ -180,7 +180,7 @@ class Stream:
     def flat(self) -> Int[np.ndarray, " n"]:
         """All labels, of sentences those of all words, of several tasks those of one after the other."""
         if self.tasks:
-            return np.concatenate([t.flat for t in self.tasks.values()])
+            return np.concatenate([t.flat.ravel() for t in self.tasks.values()])
         return self.labels.flat if isinstance(self.labels, Ragged) else self.labels
 
 
