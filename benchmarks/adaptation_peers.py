@@ -2,17 +2,20 @@
 
 Run with a Python that has pytorch-adapt and skada[deep], and crossgraft on its path:
 
-    PYTHON benchmarks/adaptation_peers.py --seeds 3 --steps 400
+    PYTHON benchmarks/adaptation_peers.py --seeds 5 --steps 400 [--tensorflow PYTHON]
 
 Theirs with Adam at our rate of 1e-3 (--rate), their own discriminator, and no schedule of the reversal, as they come;
 but skada 0.6's domain classifier ends in a softmax over one column, which is 1 whatever it sees: it gets a sigmoid.
 pytorch-adapt gets our batches, skada draws its own. Seconds are processor time of 1,000 steps with their batches, one
-thread; each cell runs all of them in turn.
+thread; each cell runs all of them in turn. With --tensorflow, a Python that has adapt and TensorFlow, adapt too
+(adaptation_adapt.py), beside ours once more.
 """
 
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
 import tempfile
 import time
 from collections import OrderedDict
@@ -147,8 +150,40 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     return cell | {"accuracy": found, "seconds": seconds, "wall": time.perf_counter() - began}
 
 
+def adapt_too(cell: dict[str, Any]) -> dict[str, Any]:
+    """Ours and adapt's, which trains in its own Python."""
+    from crossgraft.adapt import adapt
+
+    alone()
+    began = time.perf_counter()
+    job, own = job_of(cell), cell["fit"]
+    f_s = source_model(job, cell)
+    start = Start(cell, job, f_s)
+    pixels = dict(zip(("source", "target"), start.pixels, strict=True))
+    scale = [float(v[0]) for v in (start.preprocess.mean, start.preprocess.std)]
+    held = {d: (x.astype(np.float32) / 255 - scale[0]) / scale[1] for d, x in pixels.items()}
+    held |= {name: t.numpy() for name, t in f_s.backbone.module.state_dict().items()}
+    held |= {"weight": f_s.weight.astype(np.float32), "bias": f_s.bias.astype(np.float32)}
+    held |= {"labels": job.source.labels, "truth": job.target.labels}
+    held["said"] = f_s.log_probabilities(job.source, np.arange(256)).argmax(1)
+    found = {"source only": accuracy_of(job, f_s.log_probabilities(job.target))}
+    with tempfile.TemporaryDirectory() as folder:
+        used = time.process_time()
+        ours = adapt(job, f_s, job.rows, "transfer", Path(folder), lambda row: None)
+        seconds = {"ours": 1000 * (time.process_time() - used) / own["steps"]}
+        found["ours"] = accuracy_of(job, ours.log_probabilities(job.target))
+        np.savez(Path(folder) / "start.npz", **held)
+        asked = [str(Path(folder) / "start.npz"), own["method"], str(own["steps"]), str(own["lr"]), str(own["seed"])]
+        here = [cell["tensorflow"], str(Path(__file__).parent / "adaptation_adapt.py"), *asked]
+        told = subprocess.run(here, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1]
+    found["adapt"], seconds["adapt"] = json.loads(told)["accuracy"], json.loads(told)["seconds"]
+    return cell | {"accuracy": found, "seconds": seconds, "wall": time.perf_counter() - began}
+
+
 def main() -> None:
-    args = arguments(__doc__ or "", pairs="mu,um", methods="dann,cdan,cdan_e", rate=1e-3, images=1, steps=400)
+    args = arguments(
+        __doc__ or "", pairs="mu,um", methods="dann,cdan,cdan_e", rate=1e-3, images=1, steps=400, tensorflow=""
+    )
     pairs = args.pairs.split(",")
     cells = [
         {
@@ -161,10 +196,15 @@ def main() -> None:
         for pair in pairs
     ]  # fmt: skip
     rows = run("adaptation-peers", cells, args.jobs, one)
+    if args.tensorflow:
+        cells = [cell | {"tensorflow": args.tensorflow} for cell in cells]
+        rows += run("adaptation-adapt", cells, args.jobs, adapt_too)
     out = []
     for method in args.methods.split(","):
-        for who in ("source only", "ours", *PEERS):
-            here = [r for r in rows if r["fit"]["method"] == method and who in r["accuracy"]]
+        for who in ("source only", "ours", *PEERS, "adapt"):
+            # adapt's rows hold the first two once more
+            found = {json.dumps(r["fit"]): r for r in rows if r["fit"]["method"] == method and who in r["accuracy"]}
+            here = list(found.values())
             if not here:
                 continue
             by = {p: [r for r in here if r["fit"]["pair"] == p] for p in pairs}
@@ -173,7 +213,7 @@ def main() -> None:
                 for seed in args.seeds
             ]
             ratio = ""
-            if who in PEERS:
+            if who not in ("source only", "ours"):
                 ratio = f"{np.median([r['seconds']['ours'] / r['seconds'][who] for r in here]):.2f}"
             shown = [mean([r["accuracy"][who] for r in own]) for own in by.values()]
             out.append([method, who, *shown, "" if who == "source only" else mean(gains), ratio])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crossgraft.errors import UsageError
 from crossgraft.measure import validators
 from crossgraft.objective.algebra import Objective
 from crossgraft.objective.diagnosis import diagnose
@@ -67,6 +68,17 @@ def test_oracle_goes_by_test_labels_and_says_so() -> None:
     _, verdict = judged("oracle", np.array([1, 0, 2]), 1.0)
     assert verdict.kept == "source_only"
     assert "By the labels of the test part (oracle)" in verdict.why
+
+
+def test_oracle_goes_by_test_labels_where_the_target_has_labels_to_learn_from_too(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"method": "mcc", "backbone": "mlp", "steps": 5, "source_steps": 5, "selection": "oracle"}
+    run = fit(blobs(200, 1), blobs(200, 0), shots=2, out=tmp_path / "run", **options).result
+    at = {"transfer": run["transfer"], **run["baselines"]}
+    assert run["kept"]["model"] == min((m for m in at if at[m]), key=lambda m: at[m]["cross_entropy"]["value"])
+    assert "oracle" in run["kept"]["why"]
+    x, _ = blobs(200, 1)
+    with pytest.raises(UsageError, match="oracle reads labels of the test part"):
+        fit((x, [None] * len(x)), blobs(200, 0), out=tmp_path / "blind", **options)
 
 
 def test_reverse_validation_tells_swapped_classes_only_where_the_features_do() -> None:

@@ -98,7 +98,7 @@ METHODS = {row.name: row for row in (
     _with_source(
         "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", **_FEATURES
     ),
-    _with_source("cdan", "Long et al., NeurIPS 2018", spoken=True),
+    _with_source("cdan", "Long et al., NeurIPS 2018, the article, whose classifier deceives D too", spoken=True),
     _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
     _with_source("cdan_e_joint", "Long et al., NeurIPS 2018, as in TLlib: weights normalised jointly and detached"),
     Method(

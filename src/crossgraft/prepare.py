@@ -209,6 +209,8 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
         free = " or ".join(f"label_free:{each}" for each in LABEL_FREE_ALONE)
         raise UsageError(f"selection {recipe.selection} reads a source's examples, and there are none", f"use {free}")
     if recipe.selection != "auto":
+        if recipe.selection == "oracle" and len(target.rows("test")) == 0:
+            raise UsageError("selection oracle reads labels of the test part, and there are none", "use another rule")
         if recipe.selection == "target_val" and len(target.rows("val")) == 0:
             raise UsageError(
                 "selection target_val needs a labelled val part of the target", "give one, or use loo or cv"

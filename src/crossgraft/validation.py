@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crossgraft.alignments import BLANK, best_path
-from crossgraft.choose import judge
+from crossgraft.choose import by_test_labels
 from crossgraft.features.frames import Frames
 from crossgraft.features.ragged import Ragged
 from crossgraft.measure import validators
@@ -52,11 +52,8 @@ def label_free(job: Job, models: Mapping[str, Fitted]) -> Verdict:
     lost = {m: min(validators.collapse(q, n) for q in expected) for m, n in counts.items()}
     for model, value in lost.items():
         job.validators[model]["collapse"] = value
-    if job.selection == "oracle" and len(rows := job.target.rows("test")):
-        scored = {m: -float(judge(fitted, job.target, rows).losses.mean()) for m, fitted in models.items()}
-        said = ", ".join(f"{m} {-v:.3f}" for m, v in scored.items())
-        best = max(scored, key=lambda m: scored[m])
-        return Verdict(best, f"By the labels of the test part (oracle), cross-entropy in nats: {said}.")
+    if job.selection == "oracle":
+        return by_test_labels(job, models)
     most = most_collapsed(lost.get("source_only", 0.0))
     gone = [m for m in models if m != "source_only" and lost[m] > most]
     sentences = [_collapsed(job, m, counts[m], plain) for m in gone]

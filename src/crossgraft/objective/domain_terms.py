@@ -77,14 +77,16 @@ def cdan(
     progress: float,
     weighting: str = "none",
 ) -> Float[Tensor, ""]:
-    """As DANN, D seeing f (x) g with g = softmax(z) detached (Long et al., NeurIPS 2018).
+    """As DANN, D seeing f (x) g with g = softmax(z) (Long et al., NeurIPS 2018).
 
-    weighting  w = 1 + e^-H(g): "per_domain", normalised in each domain, the gradient through w reversed as in the
-               authors' code; or "joint", normalised over both and detached; or "none"
+    weighting  "none": the gradient through g is reversed as that through f is, the article's game, in which layers and
+               classifier deceive D. Otherwise g is detached as in the authors' code, and w = 1 + e^-H(g) is
+               "per_domain", normalised in each domain, the gradient through w reversed as there, or "joint",
+               normalised over both and detached
     """
     lam, n = ramp(progress), len(source.features)
     f, z = torch.cat([source.features, target.features]), torch.cat([source.logits, target.logits]).float()
-    out = conditional(reverse(f, lam), z.detach().softmax(1))
+    out = conditional(reverse(f, lam), (reverse(z, lam) if weighting == "none" else z.detach()).softmax(1))
     on_source, on_target = domain_losses(out[:n], out[n:])
     on_source = source.weight * on_source
     if weighting == "none":
