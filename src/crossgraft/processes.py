@@ -17,12 +17,12 @@ def first() -> bool:
     >>> first()
     True
     """
-    return int(os.environ.get("RANK", "0")) == 0
+    return not several() or int(os.environ.get("RANK", "0")) == 0
 
 
 def several() -> bool:
-    """Whether there is more than one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether there is more than one, by what a launcher says to each; a WORLD_SIZE by itself is a leftover."""
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def joined() -> PartialState:
