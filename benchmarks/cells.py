@@ -72,7 +72,8 @@ def four(recipe: Recipe, target: Any, *source: Any, f_s: Path | None = None) -> 
         job = prepare(recipe, target, source)
         outcome = four_steps(Steps(job, Path(folder), lambda row: None), lambda step: nullcontext())
         if f_s is not None and own.exists():
-            shutil.copy(own, f_s)
+            shutil.copy(own, Path(folder) / "copy")
+            shutil.move(Path(folder) / "copy", f_s)  # whole, or not yet there, for a cell beside
         return job, outcome
 
 

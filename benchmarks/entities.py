@@ -57,7 +57,7 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     recipe = Recipe.of(target=asked["target"], source=("conll2003",), seed=asked["seed"], guard=False, **options)
     same = ("target", "seed", "source", "source_steps", "precision")  # what the source's layers depend on
-    f_s = Path(tempfile.gettempdir()) / f"entities-{'-'.join(str(asked[k]) for k in same)}.safetensors"
+    f_s = Path(cell["layers"]) / f"{'-'.join(str(asked[k]) for k in same)}.safetensors"
     job, outcome = cells.four(recipe, target, news.take(some), f_s=f_s if "source_steps" in options else None)
     side, test = job.target, job.target.rows("test")
     task, words = Tag(tuple(job.task.classes[c] for c in side.columns)), side.words(test)
@@ -85,7 +85,8 @@ def main() -> None:
         for field in fields
         for arm in ARMS
     ]
-    done = cells.run("entities", todo, args.jobs, one)
+    with tempfile.TemporaryDirectory() as layers:
+        done = cells.run("entities", [cell | {"layers": layers} for cell in todo], args.jobs, one)
     head = [
         "field",
         "frozen: target only",

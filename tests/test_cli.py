@@ -81,6 +81,7 @@ def test_terms_are_added_from_the_command_and_the_recipe_and_a_run_is_a_source(
         (["fit", "--target", "x", "--schedule", "slow"], 2, "schedule"),
         (["fit"], 2, "no target"),
         (["fit", "--target", "a.csv", "--source", "b.csv", "."], 2, "--source before each"),
+        (["multi", "."], 2, "--data before it"),
         (["fit", "--target", "sklearn-digits", "--backbone", "resnet81"], 2, "resnet"),
         (["predict", "no-run", "x"], 1, "no run"),
         (["nonsense"], 2, "nonsense"),

@@ -14,7 +14,9 @@ from crossgraft.cli import main
 from crossgraft.domains import open_domain
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.export import export
+from crossgraft.multilabel import joined
 from crossgraft.multitask.run import open_run
+from crossgraft.report.several import MISTAKES
 
 N, TEST = 240, 80
 
@@ -52,7 +54,10 @@ def test_marks_and_a_side_are_learned_predicted_and_scored_from_one_pass(backbon
         np.testing.assert_allclose(shares, before[row["name"]]["probabilities"], atol=1e-4)
     scored = again.score((x[:TEST], {"side": y["side"][:TEST], "marks": y["marks"][:TEST]}))["tasks"]
     assert scored["marks"]["micro_f1"] == found["marks"]["test"]["micro_f1"]
-    assert "Mistakes" in (made.folder / "report.html").read_text()
+    page = (made.folder / "report.html").read_text()
+    assert "Mistakes" in page
+    wrong = [line for line in before.values() if line["label"] != line["predicted"]]
+    assert all(f"{joined(line['label'])}</" in page for line in wrong[:MISTAKES])
     if backbone == "mlp":
         told = export(made, "torch", tmp_path / "model.pt2")
         assert told["max_difference"] < 1e-5

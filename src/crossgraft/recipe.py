@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -27,6 +27,7 @@ class Recipe(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    unnamed: ClassVar[str] = "write --target or --source before it, --source before each of several sources"
 
     target: str = Field(description="the domain that matters: a folder, a table, an .npz, or a name")
     source: tuple[str, ...] = Field(
@@ -160,8 +161,7 @@ class Recipe(BaseModel):
             raise CrossgraftError(f"there is no recipe {path}", "give the path of a TOML file") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as wrong:
             if path.suffix != ".toml":  # more often a path that lacks its option
-                remedy = "write --target or --source before it, --source before each of several sources"
-                raise UsageError(f"{path} is taken for a recipe, and is no TOML file", remedy) from None
+                raise UsageError(f"{path} is taken for a recipe, and is no TOML: {wrong}", cls.unnamed) from None
             raise CrossgraftError(f"{path} is no TOML: {wrong}", "mend the line it names") from None
         return cls.of(**(options | override))
 

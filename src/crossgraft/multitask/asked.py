@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -31,6 +31,7 @@ class MultiRecipe(Recipe):
     'equal'
     """
 
+    unnamed: ClassVar[str] = "write --data before it, --task before a task"
     target: str = Field("several tasks", description="what the run is called")
     data: dict[str, str] = Field(description="data sets by name: folders, tables, .npz, names")
     tasks: dict[str, TaskAsked] = Field({}, description="by name; without, one a data set")

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from crossgraft.errors import CrossgraftError
+from crossgraft.multilabel import joined
 from crossgraft.report import figures, words
 from crossgraft.report.html import put, template
 from crossgraft.report.sections import seconds, training
@@ -92,7 +93,7 @@ def _task(name: str, own: dict[str, Any], predictions: list[dict[str, Any]], at:
         "rows": table,
         "figures": drawn,
         "paired": {k: signed(interval(v), 100.0 if k == "accuracy" else 1.0) for k, v in part(own, "paired").items()},
-        "wrong": [(str(p.get("name")), _said(p.get("label")), _said(p.get("predicted"))) for p in wrong[:MISTAKES]],
+        "wrong": [(str(p.get("name")), *(_said(p, key) for key in ("label", "predicted"))) for p in wrong[:MISTAKES]],
         "n_wrong": len(wrong),
     }
 
@@ -102,8 +103,12 @@ def _cells(measures: list[words.Measure], scored: dict[str, Any]) -> list[tuple[
     return [("–", "") if s is None else (m.text(s.value), words.bounds(m, s)) for m, s in found]
 
 
-def _said(label: Any) -> str:
-    return " ".join(map(str, label)) if isinstance(label, list) else str(label)
+def _said(row: dict[str, Any], key: str) -> str:
+    """A class, the tags of a sentence, or a set of classes, whose rows have a probability of each."""
+    label = row.get(key)
+    if not isinstance(label, list):
+        return str(label)
+    return joined([str(c) for c in label]) if "probabilities" in row else " ".join(map(str, label))
 
 
 def _matrices(result: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
