@@ -310,13 +310,20 @@ def test_every_command_takes_texts(folder: Path, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
-def test_packaged_minilm_is_that_of_sentence_transformers() -> None:
+def test_packaged_minilm_ends_as_that_of_sentence_transformers() -> None:
     st = pytest.importorskip("sentence_transformers")
     texts = ["I love this book.", "It broke after a week, and nobody answered my letters.", "ok"]
     domain = open_domain(texts, "it")
-    backbone = backbones.load("auto", domain)
-    from crossgraft.backbones.text_models import _folder
+    from crossgraft.backbones.text_models import DEPTHS, _folder
 
-    theirs = st.SentenceTransformer(str(_folder("auto")), device="cpu").encode(texts)
-    ours = features.features(domain, backbone, engine="torch").values
-    assert (np.sum(ours * theirs, 1) > 0.99999).all()
+    theirs = st.SentenceTransformer(str(_folder("auto")), device="cpu")
+    named = features.features(domain, backbones.load(str(_folder("auto")), domain), engine="torch").values
+    auto = features.features(domain, backbones.load("auto", domain), engine="torch").values
+    found = np.split(auto, len(DEPTHS), axis=1)
+    for last in (named, found[-1]):
+        assert (np.sum(last * theirs.encode(texts), 1) > 0.99999).all()
+    asked = theirs.tokenize(texts)
+    hidden = theirs[0].auto_model(**asked, output_hidden_states=True).hidden_states[DEPTHS[0]].detach().numpy()
+    mask = asked["attention_mask"].numpy()[:, :, None]
+    middle = (hidden * mask).sum(1) / mask.sum(1)
+    np.testing.assert_allclose(found[0], middle / np.linalg.norm(middle, axis=1, keepdims=True), atol=1e-4)

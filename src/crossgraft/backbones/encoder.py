@@ -23,15 +23,20 @@ class TextEncoder(nn.Module):
     Chunks go through the layers sorted by length, so that hardly anything is computed for places without a token. The
     feature of a text is the mean of its chunks', weighted by their tokens: with mean pooling the mean over all tokens.
 
-    encoder    takes input_ids, attention_mask and perhaps token_type_ids, and gives last_hidden_state
+    encoder    takes input_ids, attention_mask and perhaps token_type_ids, and gives last_hidden_state, hidden_states
     pooling    within a chunk; words, a feature for each of them, is `WordEncoder`'s
-    normalise  whether features have length 1
+    normalise  whether features have length 1, those of each layer that is read
+    depths     the layers that are read, side by side: 0 the embeddings, 1 the first above them; without any the last
     """
 
-    def __init__(self, encoder: nn.Module, length: int, pooling: Pooling, normalise: bool, types: bool) -> None:
+    def __init__(
+        self, encoder: nn.Module, length: int, pooling: Pooling, normalise: bool, types: bool,
+        depths: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = encoder
         self.length, self.pooling, self.normalise, self.types = length, pooling, normalise, types
+        self.depths = depths
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """Features of rows of tokens."""
@@ -45,15 +50,13 @@ class TextEncoder(nn.Module):
         pooled, weight, owner = torch.cat(parts), torch.cat(weights), owner[torch.cat(order)]
         total = pooled.new_zeros(len(tokens)).index_add(0, owner, weight)
         mixed = pooled.new_zeros(len(tokens), pooled.shape[1]).index_add(0, owner, pooled * weight[:, None])
-        features = mixed / total.clamp(min=1)[:, None]
-        return F.normalize(features, dim=1) if self.normalise else features
+        return self._scaled(mixed / total.clamp(min=1)[:, None])
 
     def of_ids(
         self, ids: Int[Tensor, "B L"], seen: Bool[Tensor, "B L"], types: Int[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Features of texts of one chunk each, as tokenizers of transformers give them; `seen` where a token is."""
-        features = self._pooled(self._states(ids, seen, types), seen)
-        return F.normalize(features, dim=1) if self.normalise else features
+        return self._scaled(self._pooled(self._states(ids, seen, types), seen))
 
     def _through(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g D"], Float[Tensor, " g"]]:
         """One group of chunks through the layers: pooled, and how many tokens each has."""
@@ -71,7 +74,7 @@ class TextEncoder(nn.Module):
         return hidden[torch.arange(len(seen), device=seen.device), 0 if self.pooling == "cls" else last]
 
     def _hidden(self, chunk: Int[Tensor, "g L"]) -> tuple[Float[Tensor, "g L D"], Bool[Tensor, "g L"]]:
-        """The last layer at every token of a group of chunks, and where there is one."""
+        """The layers that are read at every token of a group of chunks, and where there is one."""
         seen = chunk >= 0
         ids = torch.where(seen, chunk & ((1 << TYPE_BITS) - 1), 0).long()
         types = torch.where(seen, (chunk & (WORD_BIT - 1)) >> TYPE_BITS, 0).long() if self.types else None
@@ -81,12 +84,20 @@ class TextEncoder(nn.Module):
         self, ids: Int[Tensor, "g L"], seen: Bool[Tensor, "g L"], types: Int[Tensor, "g L"] | None
     ) -> Float[Tensor, "g L D"]:
         more: dict[str, Any] = {} if types is None else {"token_type_ids": types}
-        hidden: Tensor = self.encoder(input_ids=ids, attention_mask=seen.long(), **more).last_hidden_state.float()
-        return hidden
+        if self.depths:
+            more["output_hidden_states"] = True
+        said = self.encoder(input_ids=ids, attention_mask=seen.long(), **more)
+        read = [said.hidden_states[k] for k in self.depths] if self.depths else [said.last_hidden_state]
+        return torch.cat(read, -1).float()
+
+    def _scaled(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        if not self.normalise:
+            return features
+        return F.normalize(features.view(len(features), max(len(self.depths), 1), -1), dim=2).flatten(1)
 
 
 class WordEncoder(TextEncoder):
-    """Rows of tokens (B, L) to one feature a word, (W, D), row by row: the last layer at its first word piece."""
+    """Rows of tokens (B, L) to one feature a word, (W, D), row by row: the layers at its first word piece."""
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "W D"]:
         """Features of the words of all rows."""
@@ -98,8 +109,7 @@ class WordEncoder(TextEncoder):
             own = words[at, :width]
             parts.append(self._hidden(chunks[at, :width])[0][own])
             order.append((places[at, None] + own.cumsum(1) - 1)[own])
-        features = torch.cat(parts)[torch.argsort(torch.cat(order))]
-        return F.normalize(features, dim=1) if self.normalise else features
+        return self._scaled(torch.cat(parts)[torch.argsort(torch.cat(order))])
 
     def of_ids(
         self, ids: Int[Tensor, "B L"], seen: Bool[Tensor, "B L"], types: Int[Tensor, "B L"] | None = None

