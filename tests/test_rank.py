@@ -153,7 +153,7 @@ def test_what_cannot_be_used_does_not_cost_the_others() -> None:
     told = {s["name"]: s["reason"] for s in found["skipped"]}
     assert set(told) == {"source 1", "source 2", "no/such/file.npz", "source 4"}
     assert "labelled" in told["source 1"]
-    assert "vectors of 4 values, the target of 6" in told["source 2"]
+    assert "4 numbers a row, and the target reads 6" in told["source 2"]
     assert "one class" in told["source 4"]
     with pytest.raises(CrossgraftError, match="none of the 2"):
         rank(drawn(60, 0), bad[:2])

@@ -16,6 +16,7 @@ from crossgraft.backbones.backbone import Backbone
 from crossgraft.backbones.stored import restored, stored
 from crossgraft.chains import Chain
 from crossgraft.domains.domain import Domain, plural
+from crossgraft.domains.same_columns import same_columns
 from crossgraft.domains.sentences import split_words, with_lengths
 from crossgraft.errors import CrossgraftError, UsageError, nearest
 from crossgraft.features.frames import Frames, each
@@ -55,7 +56,7 @@ class Model:
         if tent:
             from crossgraft.solve.test_time import tent as adapted
 
-            self._reads(domain)
+            domain = self._read(domain)
             prepared = features.pixels(domain, self.backbone)
             return adapted(self.backbone, self.weight, self.bias, prepared.values), prepared.failures
         z, failures = self.logits(domain)
@@ -65,7 +66,7 @@ class Model:
 
     def logits(self, domain: Domain) -> tuple[Any, list[tuple[int, str]]]:
         """As `log_probabilities`, before the softmax."""
-        self._reads(domain)
+        domain = self._read(domain)
         if self.backbone.portable:
             prepared = features.features(domain, self.backbone)
             x = prepared.values
@@ -74,11 +75,11 @@ class Model:
             x = features.embed(self.backbone, prepared.values)
         return each(self._of_features, x), prepared.failures
 
-    def _reads(self, domain: Domain) -> None:
-        if domain.kind != self.backbone.kind:
-            raise CrossgraftError(
-                f"{domain.name} holds {plural(domain.kind)}", f"the model reads {plural(self.backbone.kind)}"
-            )
+    def _read(self, domain: Domain) -> Domain:
+        own = self.backbone
+        if domain.kind != own.kind:
+            raise CrossgraftError(f"{domain.name} holds {plural(domain.kind)}", f"the model reads {plural(own.kind)}")
+        return same_columns(domain, own.columns, own.width, "the model") if own.width else domain
 
     def _of_features(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         z: np.ndarray = x.astype(np.float64) @ self.weight + self.bias

@@ -13,9 +13,8 @@ from typing import Any, Self
 import numpy as np
 
 from crossgraft import processes
-from crossgraft.domains import open_domain
 from crossgraft.domains.arrays import of_kind
-from crossgraft.domains.loose import inputs_of
+from crossgraft.domains.loose import inputs_of, labelled_as
 from crossgraft.domains.splits import tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.measure.scores import measured
@@ -139,7 +138,9 @@ class Run:
         """
         kind = self.model.task.kind
         told, between = kind if kind in ("transcribe", "multilabel") else None, getattr(self.recipe, "separator", ";")
-        opened = open_domain(what, "scored", input=input, label=label, task=told, separator=between)
+        opened = labelled_as(
+            what, label, getattr(self.recipe, "label", None), input=input, task=told, separator=between
+        )
         domain = of_kind(opened, self.model.backbone.kind)
         if split is not None:
             domain = domain.take(domain.where(split))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
 from crossgraft.domains.domain import SOUND, Domain, plural
+from crossgraft.domains.same_columns import width_of
 from crossgraft.errors import UsageError
 
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "name_of", "rebuild"]
@@ -45,6 +47,11 @@ def load(name: Any, domain: Domain, *, weights: str | None = None) -> Backbone:
     Raises UsageError for a name that is unknown or does not read the domain's inputs, CrossgraftError where weights
     cannot be found or do not fit.
     """
+    found = _loaded(name, domain, weights)
+    return found if domain.kind != "vector" else replace(found, width=width_of(domain), columns=domain.columns)
+
+
+def _loaded(name: Any, domain: Domain, weights: str | None) -> Backbone:
     if not isinstance(name, str):
         from crossgraft.backbones.given import given
 

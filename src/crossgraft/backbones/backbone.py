@@ -104,6 +104,7 @@ class Backbone:
     causal      of texts: whether each token sees only those before it
     language    of texts: how the layers are asked for words; None where they cannot be
     adapted     whether they are published layers that have learned the target's texts since
+    width       of vectors: how many numbers a row has, and `columns`, what a table calls them
     branches    how many there are, with so many groups of layers before them; D are the features of all (`branches.py`)
     """
 
@@ -125,6 +126,8 @@ class Backbone:
     language: Callable[[], Language] | None = field(default=None, repr=False)
     adapted: bool = False
     branches: tuple[int, int] | None = None
+    width: int = 0
+    columns: tuple[str, ...] = ()
 
     @property
     def published(self) -> bool:

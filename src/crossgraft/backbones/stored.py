@@ -25,6 +25,8 @@ def stored(b: Backbone) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "stored": not b.portable,
         "preprocess": asdict(b.preprocess) if b.preprocess else None,
     }
+    if b.kind == "vector":
+        spec |= {"width": b.width, "columns": list(b.columns)}
     state: dict[str, Any] = {}
     if not b.portable:
         from crossgraft.backbones.weights import kept_once
@@ -41,10 +43,12 @@ def stored(b: Backbone) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def restored(spec: dict[str, Any], state: dict[str, np.ndarray], folder: Path, layers: Any) -> Backbone:
     """The Backbone that `stored` wrote. Raises CrossgraftError where it cannot be found again."""
     if "branches" in spec:
-        return _branched(spec, state, folder, layers)
-    found = _plain(spec, state, folder, layers)
-    if spec["name"].startswith("<"):
-        given.agree(found, spec)
+        found = _branched(spec, state, folder, layers)
+    else:
+        found = _plain(spec, state, folder, layers)
+        if spec["name"].startswith("<"):
+            given.agree(found, spec)
+    found.width, found.columns = spec.get("width", 0), tuple(spec.get("columns", ()))
     return found
 
 

@@ -57,6 +57,7 @@ def array_domain(
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is left out below
             rows = np.ascontiguousarray(values, dtype=np.float32)
         domain = Domain(name, "vector", rows, text, called, parts, _same, array_digest, skipped, notes + said)
+        domain = replace(domain, columns=tuple(columns or ()))
         bad = np.flatnonzero(~np.isfinite(rows).all(1))
         return domain.without([(int(i), _where_not_finite(rows[i], columns)) for i in bad]) if len(bad) else domain
     reader = partial(from_array, white=white_of(values, whole=n > 1))

@@ -49,6 +49,7 @@ class Domain:
     groups  (N,) str: whose each example is (speaker, patient), "" where unknown; those of one are not independent
     origin  (N,) int: which of several pooled domains each example is from; None where it is one
     more    label columns by name where an example has several labels, each as `labels`, which is the first of them
+    columns  of vectors from a table: what their numbers are called
     """
 
     name: str
@@ -65,6 +66,7 @@ class Domain:
     groups: np.ndarray | None = None
     origin: np.ndarray | None = None
     more: Mapping[str, np.ndarray] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

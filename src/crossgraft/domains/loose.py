@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from crossgraft.domains import open_domain
 from crossgraft.domains.domain import SOUND, Domain
+from crossgraft.errors import CrossgraftError
 
 NAMED_BY = 60  # characters of a text that it is called by
 
@@ -41,3 +43,12 @@ def inputs_of(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
         yield open_domain((what, None) if isinstance(what, np.ndarray) else what, name)
     if loose:
         yield together()
+
+
+def labelled_as(what: Any, label: str | None, usual: str | None, **options: Any) -> Domain:
+    """What is to be scored, with labels from this column, else from that which the run was fitted to where there is
+    one."""
+    if label is None and usual is not None:
+        with suppress(CrossgraftError):  # it may have another column, or none
+            return open_domain(what, "scored", label=usual, **options)
+    return open_domain(what, "scored", label=label, **options)
