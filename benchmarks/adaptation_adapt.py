@@ -1,10 +1,11 @@
 """DANN, CDAN and CDAN+E of adapt on what benchmarks/adaptation_peers.py wrote down; prints accuracy and seconds.
 
 Run by it, with a Python that has adapt and TensorFlow (--tensorflow PYTHON): its networks are Keras's, so f_s is built
-again there, and has to say the same of the source's images before anything is trained. All as it comes, DANN's domain
-classifier with weight 0.1, CDAN's with 1; whole passes over the larger domain.
+again there, and has to say the same of the source's images before anything is trained. The domain
+classifier has our three layers, the last number is their width; all else as it comes, DANN's domain term with weight
+0.1, CDAN's with 1; whole passes over the larger domain.
 
-    PYTHON benchmarks/adaptation_adapt.py START.npz dann 400 0.001 10
+    PYTHON benchmarks/adaptation_adapt.py START.npz dann 400 0.001 10 128
 """
 
 from __future__ import annotations
@@ -55,16 +56,19 @@ def main() -> None:
     import keras
     from adapt.feature_based import CDAN, DANN
 
-    path, method, steps, rate, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
+    path, method, rate = sys.argv[1], sys.argv[2], float(sys.argv[4])
+    steps, seed, width = (int(sys.argv[i]) for i in (3, 5, 6))
     held = np.load(path)
     x_s, x_t = held["source"], held["target"]
     layers, head = networks(held)
     said = head.predict(layers.predict(x_s[:256], verbose=0), verbose=0).argmax(1)
     assert (said == held["said"]).mean() > 0.99, "the network built again says something else than f_s"
+    hidden = [keras.layers.Dense(width, activation="relu") for _ in range(2)]
+    tells = keras.Sequential([*hidden, keras.layers.Dense(1, activation="sigmoid")])
     given: dict[str, Any] = {"cdan": {"entropy": False}, "cdan_e": {"entropy": True}}.get(method, {})
     model = (DANN if method == "dann" else CDAN)(
-        encoder=layers, task=head, Xt=x_t, loss="categorical_crossentropy", optimizer=keras.optimizers.Adam(rate),
-        copy=False, verbose=0, random_state=seed, **given,
+        encoder=layers, task=head, discriminator=tells, Xt=x_t, loss="categorical_crossentropy",
+        optimizer=keras.optimizers.Adam(rate), copy=False, verbose=0, random_state=seed, **given,
     )  # fmt: skip
     y = np.eye(held["weight"].shape[1], dtype=np.float32)[held["labels"]]
     each = -(-max(len(x_s), len(x_t)) // BATCH)

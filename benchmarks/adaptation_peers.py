@@ -4,11 +4,10 @@ Run with a Python that has pytorch-adapt and skada[deep], and crossgraft on its 
 
     PYTHON benchmarks/adaptation_peers.py --seeds 5 --steps 400 [--tensorflow PYTHON]
 
-Theirs with Adam at our rate of 1e-3 (--rate), their own discriminator, and no schedule of the reversal, as they come;
-but skada 0.6's domain classifier ends in a softmax over one column, which is 1 whatever it sees: it gets a sigmoid.
-pytorch-adapt gets our batches, skada draws its own. Seconds are processor time of 1,000 steps with their batches, one
-thread; each cell runs all of them in turn. With --tensorflow, a Python that has adapt and TensorFlow, adapt too
-(adaptation_adapt.py), beside ours once more.
+Theirs with Adam at our rate of 1e-3 (--rate), a domain classifier of our three layers, and all else as it comes: no
+schedule of the reversal, features of any size. pytorch-adapt gets our batches, skada draws its own. Seconds are
+processor time of 1,000 steps with their batches, one thread; each cell runs all of them in turn. With --tensorflow, a
+Python that has adapt and TensorFlow, adapt too (adaptation_adapt.py), beside ours once more.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from typing import Any
 import numpy as np
 from adaptation import PAIRS, accuracy_of, job_of, source_model
 from cells import alone, arguments, mean, run, table
+
+from crossgraft.objective.heads import WIDTH
 
 BATCH = 32
 WIDEST = 4096  # columns that skada's CDAN sees
@@ -73,7 +74,7 @@ def pytorch_adapt(start: Start) -> int:
     from crossgraft.solve.batches import Stream
 
     own, job, k = start.own, start.job, start.k
-    models = {"G": start.layers, "C": start.head, "D": Discriminator(in_size=start.dim, h=256)}
+    models = {"G": start.layers, "C": start.head, "D": Discriminator(in_size=start.dim, h=WIDTH)}
     given: dict[str, Any] = {"optimizers": Optimizers((torch.optim.Adam, {"lr": own["lr"]}))}
     if own["method"] != "dann":
         given["misc"] = Misc({"feature_combiner": RandomizedDotProduct([start.dim, k], start.dim)})
@@ -105,7 +106,9 @@ def skada(start: Start) -> int:
     own, k = start.own, start.k
     wide = start.dim if own["method"] == "dann" else min(start.dim * k, WIDEST)
     classifier = DomainClassifier(num_features=wide)
-    classifier.classifier[-1] = nn.Sigmoid()
+    # Its own one ends in a softmax over one column, which is 1 whatever it sees.
+    hidden: list[nn.Module] = [nn.Linear(wide, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()]
+    classifier.classifier = nn.Sequential(*hidden, nn.Linear(WIDTH, 1), nn.Sigmoid())
     each = max(len(x) // BATCH for x in start.pixels)
     epochs = max(round(own["steps"] / each), 1)
     net = {"dann": DANN, "cdan": CDAN}[own["method"]](
@@ -175,8 +178,8 @@ def adapt_too(cell: dict[str, Any]) -> dict[str, Any]:
     found["ours"], seconds["ours"] = ours(job, f_s, own["steps"])
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "start.npz", **held)
-        asked = [str(Path(folder) / "start.npz"), own["method"], str(own["steps"]), str(own["lr"]), str(own["seed"])]
-        here = [cell["tensorflow"], str(Path(__file__).parent / "adaptation_adapt.py"), *asked]
+        asked = [Path(folder) / "start.npz", *(own[name] for name in ("method", "steps", "lr", "seed")), WIDTH]
+        here = [cell["tensorflow"], str(Path(__file__).parent / "adaptation_adapt.py"), *map(str, asked)]
         told = subprocess.run(here, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1]
     found["adapt"], seconds["adapt"] = json.loads(told)["accuracy"], json.loads(told)["seconds"]
     return cell | {"accuracy": found, "seconds": seconds, "wall": time.perf_counter() - began}

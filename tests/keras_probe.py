@@ -66,7 +66,7 @@ def main(source: Path, out: Path) -> None:
     # Two steps of plain gradient descent by fit: of classes that the domains share in part, one label missing.
     model = ck.JointModel(small(given), ["a", "b"], ["b", "c", "a"], lam=0.5, rho=0.4)
     model.head.set_weights([given["w_h"], given["b_h"]])
-    model.domain.set_weights([given[f"d{i}"] for i in range(4)])
+    model.domain.set_weights([given[f"d{i}"] for i in range(6)])
     model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
     both = model.joined((x_t, y_t), (x_s, y_s), steps=2)
     history = model.fit(both, verbose=0).history

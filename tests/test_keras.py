@@ -33,9 +33,9 @@ def given() -> dict[str, np.ndarray]:
     f = {
         "x_t": (5, 4), "x_s": (7, 4), "logits": (5, 3), "f_s": (7, 6), "f_t": (5, 6), "w_d": (6, 1), "w": (4, 6),
         "b": (6,), "bn0": (6,), "bn1": (6,), "bn2": (6,), "w_h": (6, 3), "b_h": (3,), "d0": (6, 128), "d1": (128,),
-        "d2": (128, 1), "d3": (1,),
+        "d2": (128, 128), "d3": (128,), "d4": (128, 1), "d5": (1,),
     }  # fmt: skip
-    arrays = {k: draw.normal(0, 0.3 if k[0] == "d" else 1, s).astype(np.float32) for k, s in f.items()}
+    arrays = {k: draw.normal(0, 0.05 if k[0] == "d" else 1, s).astype(np.float32) for k, s in f.items()}
     arrays["bn3"] = draw.uniform(0.5, 2, 6).astype(np.float32)
     return arrays | {"y_t": np.array([0, 1, -1, 1, 0]), "y_s": np.array([0, 1, 2, 0, 1, 2, 0])}
 
@@ -81,7 +81,7 @@ class Net(nn.Module):
 
     def __init__(self, g: dict[str, np.ndarray]) -> None:
         super().__init__()
-        names = ["w", "b", "bn0", "bn1", "w_h", "b_h", "d0", "d1", "d2", "d3"]
+        names = ["w", "b", "bn0", "bn1", "w_h", "b_h", *(f"d{i}" for i in range(6))]
         self.w = nn.ParameterDict({k: nn.Parameter(torch.tensor(g[k])) for k in names})
         self.mean, self.var = torch.tensor(g["bn2"]), torch.tensor(g["bn3"])
 
@@ -92,7 +92,8 @@ class Net(nn.Module):
 
     def domain(self, f: Tensor) -> Tensor:
         w = {k: 5 * v for k, v in self.w.items()}
-        return torch.relu(Unit()(f) @ w["d0"] + w["d1"]) @ w["d2"] + w["d3"]
+        first = torch.relu(Unit()(f) @ w["d0"] + w["d1"])
+        return torch.relu(first @ w["d2"] + w["d3"]) @ w["d4"] + w["d5"]
 
 
 def test_two_steps_of_fit_are_two_steps_in_torch(given: dict[str, np.ndarray], found: dict[str, Any]) -> None:
@@ -118,7 +119,7 @@ def test_two_steps_of_fit_are_two_steps_in_torch(given: dict[str, np.ndarray], f
     np.testing.assert_allclose(found["history"], np.mean(seen, 0), atol=1e-5)
     expected = {f"after{i}": net.w[k] for i, k in enumerate(("w", "b", "bn0", "bn1"))}
     expected |= {"after4": net.mean, "after5": net.var, "after_h0": net.w["w_h"], "after_h1": net.w["b_h"]}
-    expected |= {f"after_d{i}": net.w[f"d{i}"] for i in range(4)}
+    expected |= {f"after_d{i}": net.w[f"d{i}"] for i in range(6)}
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value.detach().numpy(), atol=1e-5, err_msg=name)
     with torch.no_grad():
