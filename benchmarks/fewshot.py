@@ -1,6 +1,6 @@
 """Reviews of one kind of product with few labels, beside SetFit on the same labels and TF-IDF.
 
-    python benchmarks/fewshot.py --peers PYTHON [--shots 8,64] [--source 100] [--most 60]
+    python benchmarks/fewshot.py --peers PYTHON [--shots 8,64] [--source 50] [--most 60]
 
 PYTHON is that of an environment with setfit, which has no use for a source. Ours: four steps on frozen MiniLM with
 reviews of another kind of product as the source, --source a class: of 25 to 250, by accuracy and time on seeds 100 to
@@ -91,7 +91,7 @@ def warm() -> None:
 
 
 def main() -> None:
-    args = cells.arguments(__doc__ or "", shots="8,64", most=60, source=100, peers="", products=",".join(FROM))
+    args = cells.arguments(__doc__ or "", shots="8,64", most=60, source=50, peers="", products=",".join(FROM))
     shots = [int(k) for k in args.shots.split(",")]
     todo = [
         {
