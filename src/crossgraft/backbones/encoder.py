@@ -93,7 +93,8 @@ class TextEncoder(nn.Module):
     def _scaled(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         if not self.normalise:
             return features
-        return F.normalize(features.view(len(features), max(len(self.depths), 1), -1), dim=2).flatten(1)
+        each = features.chunk(max(len(self.depths), 1), dim=1)
+        return torch.cat([F.normalize(own, dim=1) for own in each], dim=1)
 
 
 class WordEncoder(TextEncoder):
