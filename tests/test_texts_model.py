@@ -327,3 +327,15 @@ def test_packaged_minilm_ends_as_that_of_sentence_transformers() -> None:
     mask = asked["attention_mask"].numpy()[:, :, None]
     middle = (hidden * mask).sum(1) / mask.sum(1)
     np.testing.assert_allclose(found[0], middle / np.linalg.norm(middle, axis=1, keepdims=True), atol=1e-4)
+
+
+def test_layers_that_a_run_read_otherwise_are_refused(tmp_path: Path) -> None:
+    texts = (["good", "fine", "bad", "poor"] * 5, ["1", "1", "0", "0"] * 5)
+    run = crossgraft.fit(target=texts, schedule="frozen", out=tmp_path / "run")
+    kept = run.folder / "model.json"
+    for change in ({"dim": 384}, {"dim": 384, "stored": True}):
+        said = json.loads(kept.read_text())
+        said["backbone"] |= change
+        kept.write_text(json.dumps(said))
+        with pytest.raises(CrossgraftError, match="is not the one that the run"):
+            crossgraft.Run.open(run.folder).predict(["good"])

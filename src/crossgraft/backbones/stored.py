@@ -63,7 +63,7 @@ def _plain(spec: dict[str, Any], state: Mapping[str, np.ndarray], folder: Path, 
     backbone = backbones.rebuild(
         spec["name"], preprocess=preprocess, dim=spec["dim"], state=state if spec["stored"] else None, kind=spec["kind"]
     )
-    if not spec["stored"] and backbone.revision != spec["revision"]:
+    if backbone.dim != spec["dim"] or (not spec["stored"] and backbone.revision != spec["revision"]):
         raise CrossgraftError(
             f"backbone {spec['name']} is not the one that the run in {folder} was trained with",
             f"install the package or weights of revision {spec['revision'][:12]}",
