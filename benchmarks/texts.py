@@ -21,14 +21,14 @@ def main() -> None:
     from transformers import AutoModel, AutoTokenizer
 
     from crossgraft import backbones, features
-    from crossgraft.backbones.text_models import _folder
+    from crossgraft.backbones.text_models import DEPTHS, _folder
     from crossgraft.domains import open_domain
 
-    own = 384  # numbers of the last layer, which end those of auto
     texts = amazon.reviews("kitchen", 3000)[0][:: 6000 // N][:N]
     domain = open_domain(texts, "reviews")
     backbone, folder = backbones.load("auto", domain), _folder("auto")
     assert backbone.tokens is not None
+    own = backbone.dim // len(DEPTHS)  # numbers of the last layer, which come last
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder).eval()
     sentences = SentenceTransformer(str(folder), device="cpu")

@@ -357,7 +357,7 @@ def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better
         assert adapted > source_only
     # Sure of wrong neighbours, entropy and fixmatch lose on this rotation, and so does cdan, whose classifier gives way
     # too: that adaptation can lose is known.
-    assert adapted > source_only - (0.25 if name in ("entropy", "fixmatch", "cdan") else 0.03)
+    assert adapted > source_only - {"entropy": 0.2, "fixmatch": 0.2, "cdan": 0.25}.get(name, 0.03)
     assert result["selection"] == "label_free:im"
     assert set(result["validators"]) == {"source_only", "transfer"}
     assert all(t["value"] is not None for t in result["objective"]["terms"])

@@ -61,10 +61,13 @@ def test_rows_without_names_must_be_as_long(tmp_path: Path) -> None:
 
 
 def test_tables_that_share_no_name_go_by_the_order(tmp_path: Path) -> None:
-    other = open_domain(table(tmp_path / "s.csv", "d e hot", 6, 2), "it", label="hot")
-    assert same_columns(other, ["a", "b"], 2, "the target") is other
+    other, two, three = (
+        open_domain(table(tmp_path / f"{i}.csv", names, 6, i), "it", label="hot")
+        for i, names in enumerate(("d e hot", "a b hot", "a b c hot"))
+    )
+    assert same_columns(other, two, "the target") is other
     with pytest.raises(CrossgraftError, match="it has 2 numbers a row, and the target reads 3"):
-        same_columns(other, ["a", "b", "c"], 3, "the target")
+        same_columns(other, three, "the target")
 
 
 @pytest.mark.parametrize("backbone", ["identity", "mlp"])
@@ -93,6 +96,8 @@ def test_score_reads_the_column_that_the_run_was_fitted_to(tmp_path: Path, capsy
     renamed = held.with_name("renamed.csv")
     renamed.write_text(held.read_text().replace("hot", "label", 1))
     assert run.score(str(renamed))["accuracy"]["value"] == asked["accuracy"]["value"]
+    with pytest.raises(CrossgraftError, match="hot"):
+        run.score(str(table(tmp_path / "bare.csv", "a b c", 50, 4)))
 
 
 def test_several_tasks_of_one_table_are_predicted_on_that_table(tmp_path: Path) -> None:
@@ -104,3 +109,18 @@ def test_several_tasks_of_one_table_are_predicted_on_that_table(tmp_path: Path) 
     found, again = run.predict([held]), run.predict([bare])
     assert [r["tasks"]["hot"]["label"] for r in found] == [r["tasks"]["hot"]["label"] for r in again]
     assert {"hot", "wet"} == set(found[0]["tasks"])
+
+
+def test_tasks_of_several_tables_are_joined_by_name(tmp_path: Path) -> None:
+    first, second = (
+        table(tmp_path / "x.csv", "a b c hot wet", 90, 6),
+        table(tmp_path / "y.csv", "wet c e hot b a", 90, 7),
+    )
+    out = tmp_path / "several"
+    tasks = ("--task", "hot", "--task", "wet")
+    run_command("multi", "--data", f"x={first}", "--data", f"y={second}", *tasks, "--out", str(out))
+    run = open_run(out)
+    assert any("y: columns that x does not read are left out: 'e'" in w for w in run.result["warnings"])
+    assert run.result["tasks"]["wet"]["test"]["accuracy"]["value"] > 0.8
+    found, again = (run.predict([table(tmp_path / f"{n}.csv", n, 40, 8)]) for n in ("wet c hot b a", "a b c"))
+    assert [r["tasks"] for r in found] == [r["tasks"] for r in again]

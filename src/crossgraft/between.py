@@ -16,7 +16,7 @@ from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.clips import portrait
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.pictures import thumbnail
-from crossgraft.domains.same_columns import same_columns, width_of
+from crossgraft.domains.same_columns import same_columns
 from crossgraft.domains.splits import tolerate
 from crossgraft.domains.texts import joined
 from crossgraft.errors import UsageError
@@ -99,8 +99,7 @@ def see(sides: dict[str, Any], backbone: Any, weights: str | None, columns: dict
     if kind == "sentence":
         raise UsageError("tagged sentences are not compared yet", "use fit, which scores them")
     opened = {side: of_kind(d, kind) for side, d in opened.items()}
-    width, names = width_of(opened["target"]) if kind == "vector" else 0, opened["target"].columns
-    opened = {side: same_columns(d, names, width, "the target") for side, d in opened.items()}
+    opened = {side: same_columns(d, opened["target"], "the target") for side, d in opened.items()}
     chosen = backbones.load(backbone, opened["target"], weights=weights)
     if not chosen.pretrained:
         raise UsageError(

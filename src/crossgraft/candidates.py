@@ -14,7 +14,7 @@ from crossgraft import features
 from crossgraft.backbones.backbone import Backbone
 from crossgraft.domains.domain import Domain
 from crossgraft.domains.leaks import leaks
-from crossgraft.domains.same_columns import same_columns, width_of
+from crossgraft.domains.same_columns import same_columns
 from crossgraft.domains.splits import assign_splits, classes_agree, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
 from crossgraft.objective.algebra import Objective, ce
@@ -85,8 +85,7 @@ def source_side(domain: Domain, target: Side, seed: int, most: int) -> tuple[Sid
     target example is left out. Raises CrossgraftError where nothing remains.
     """
     classes_agree(domain, target.domain)
-    if domain.kind == "vector":
-        domain = same_columns(domain, target.domain.columns, width_of(target.domain), "the target")
+    domain = same_columns(domain, target.domain, "the target")
     domain = domain.take(_some(np.arange(len(domain)), most, seed, "rank/source"))
     notes = list(domain.notes)
     copies = {leak.test for leak in leaks(target.domain, domain, greys=features.kept_greys)}

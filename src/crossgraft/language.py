@@ -132,8 +132,7 @@ def _learn(
     assert steps is not None
     module: Any = backbone.fresh(seed_for(seed, f"{USE}/layers"))
     layers = WordEncoder(module.encoder, module.length, "words", normalise=False, types=module.types)
-    dim = backbone.dim // max(len(module.depths), 1)  # words are asked of the last layer alone
-    net = Net(replace(backbone, kind="sentence", dim=dim, build=lambda: layers), {"target": np.arange(1)}, 1, seed=0)
+    net = Net(replace(backbone, kind="sentence", build=lambda: layers), {"target": np.arange(1)}, 1, seed=0)
     vocabulary: Vocabulary = language.head(module, seed_for(seed, f"{USE}/head"))
     net.heads["vocabulary"] = vocabulary
     size = len(vocabulary.weight)

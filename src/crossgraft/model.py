@@ -79,7 +79,7 @@ class Model:
         own = self.backbone
         if domain.kind != own.kind:
             raise CrossgraftError(f"{domain.name} holds {plural(domain.kind)}", f"the model reads {plural(own.kind)}")
-        return same_columns(domain, own.columns, own.width, "the model") if own.width else domain
+        return same_columns(domain, own, "the model")
 
     def _of_features(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         z: np.ndarray = x.astype(np.float64) @ self.weight + self.bias

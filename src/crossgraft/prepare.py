@@ -18,7 +18,7 @@ from crossgraft.domains.domain import SOUND
 from crossgraft.domains.label_sets import as_sets, holds_sets
 from crossgraft.domains.leaks import Leak, leak_note, leaks
 from crossgraft.domains.pool import pool
-from crossgraft.domains.same_columns import same_columns, width_of
+from crossgraft.domains.same_columns import same_columns
 from crossgraft.domains.set_splits import sets_agree
 from crossgraft.domains.splits import assign_splits, classes_agree, groups_shared, tolerate
 from crossgraft.errors import CrossgraftError, UsageError
@@ -100,11 +100,9 @@ def prepare(
     if sets := any(map(holds_sets, (target_domain, *opened))):  # one class an example is a set of one
         target_domain, *opened = [as_sets(d, recipe.separator) for d in (target_domain, *opened)]
     target_domain, *opened = [of_kind(d, kind) for d in (target_domain, *opened)]
-    if taught is not None and layers.width:
-        target_domain = same_columns(target_domain, layers.columns, layers.width, taught.name)
-    if kind == "vector":
-        width = width_of(target_domain)
-        opened = [same_columns(d, target_domain.columns, width, "the target") for d in opened]
+    if taught is not None:
+        target_domain = same_columns(target_domain, layers, f"the model of {taught.name}")
+    opened = [same_columns(d, target_domain, "the target") for d in opened]
     refuse_for(recipe, kind, target_domain.name, sets)
     for domain in (target_domain, *opened):
         tolerate(domain.skipped, len(domain) + len(domain.skipped), domain.name)

@@ -10,7 +10,6 @@ import numpy as np
 
 from crossgraft.backbones.backbone import Backbone, Preprocess, SourceHead
 from crossgraft.domains.domain import SOUND, Domain, plural
-from crossgraft.domains.same_columns import width_of
 from crossgraft.errors import UsageError
 
 __all__ = ["Backbone", "Preprocess", "SourceHead", "load", "name_of", "rebuild"]
@@ -48,7 +47,7 @@ def load(name: Any, domain: Domain, *, weights: str | None = None) -> Backbone:
     cannot be found or do not fit.
     """
     found = _loaded(name, domain, weights)
-    return found if domain.kind != "vector" else replace(found, width=width_of(domain), columns=domain.columns)
+    return found if domain.kind != "vector" else replace(found, width=domain.width, columns=domain.columns)
 
 
 def _loaded(name: Any, domain: Domain, weights: str | None) -> Backbone:

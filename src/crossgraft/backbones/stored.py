@@ -48,8 +48,7 @@ def restored(spec: dict[str, Any], state: dict[str, np.ndarray], folder: Path, l
         found = _plain(spec, state, folder, layers)
         if spec["name"].startswith("<"):
             given.agree(found, spec)
-    found.width, found.columns = spec.get("width", 0), tuple(spec.get("columns", ()))
-    return found
+    return replace(found, width=spec.get("width", 0), columns=tuple(spec.get("columns", ())))
 
 
 def _plain(spec: dict[str, Any], state: Mapping[str, np.ndarray], folder: Path, layers: Any) -> Backbone:

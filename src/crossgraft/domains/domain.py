@@ -85,6 +85,11 @@ class Domain:
         return self.digester(self.inputs[i])
 
     @property
+    def width(self) -> int:
+        """How many numbers a row of vectors has; 0 of other kinds."""
+        return len(self.read(0)) if self.kind == "vector" and len(self) else 0
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The labels that occur, in natural order ("2" before "10"); of sentences O, and B- and I- of every type; of
         utterances the transcripts, whose symbols `transcripts.py` knows."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +39,23 @@ def inputs_of(inputs: Any, kind: str, name: str) -> Iterator[Domain]:
         if loose:
             yield together()
             loose = []
-        yield open_domain((what, None) if isinstance(what, np.ndarray) else what, name)
+        called = str(what) if isinstance(what, (str, Path)) else name
+        yield open_domain((what, None) if isinstance(what, np.ndarray) else what, called)
     if loose:
         yield together()
 
 
 def labelled_as(what: Any, label: str | None, usual: str | None, **options: Any) -> Domain:
-    """What is to be scored, with labels from this column, else from that which the run was fitted to where there is
-    one."""
-    if label is None and usual is not None:
-        with suppress(CrossgraftError):  # it may have another column, or none
-            return open_domain(what, "scored", label=usual, **options)
-    return open_domain(what, "scored", label=label, **options)
+    """What is to be scored: labels from this column, else from that which the run was fitted to, else as they come.
+
+    Raises CrossgraftError where there are none: why the run's own column could not be read.
+    """
+    if label is not None or usual is None:
+        return open_domain(what, "scored", label=label, **options)
+    try:
+        return open_domain(what, "scored", label=usual, **options)
+    except CrossgraftError:
+        found = open_domain(what, "scored", **options)
+        if all(y is None for y in found.labels):
+            raise
+        return found

@@ -28,7 +28,8 @@ def pool(domains: Sequence[Domain]) -> Domain | None:
 
 
 def together(domains: Sequence[Domain], name: str) -> Domain:
-    """Several domains of one kind as one, with their labels and splits; names say which each example is of."""
+    """Several domains of one kind, of vectors with the same columns, as one, with their labels and splits; names say
+    which each example is of."""
     # Each row keeps its own domain's reader: domains may come from different kinds of file.
     inputs = [(d, x) for d in domains for x in d.inputs]
     return Domain(
@@ -48,5 +49,6 @@ def together(domains: Sequence[Domain], name: str) -> Domain:
         groups=np.concatenate([np.full(len(d), "") if d.groups is None else d.groups for d in domains])
         if any(d.groups is not None for d in domains)
         else None,
+        columns=domains[0].columns,
         origin=np.repeat(np.arange(len(domains)), list(map(len, domains))),
     )

@@ -15,7 +15,7 @@ from crossgraft.domains.arrays import common_kind, of_kind
 from crossgraft.domains.domain import SOUND, Domain
 from crossgraft.domains.leaks import leak_note, leaks
 from crossgraft.domains.pool import together
-from crossgraft.domains.same_columns import same_columns, width_of
+from crossgraft.domains.same_columns import same_columns
 from crossgraft.domains.sentences import with_lengths
 from crossgraft.domains.splits import groups_shared, tolerate
 from crossgraft.errors import UsageError
@@ -50,15 +50,12 @@ def given(recipe: MultiRecipe, data: Mapping[str, Any], layers: Any = None) -> P
             raise UsageError("task transcribe needs clips", "give tables of audio files with a column of transcripts")
         kind = "utterance"
     warnings = _grouped(recipe, domains)
-    parts = []
+    parts: list[Domain] = []
     for name, domain in domains.items():
         tolerate(domain.skipped, len(domain) + len(domain.skipped), name)
-        parts.append(parted(of_kind(bare(domain), kind), columns[name], recipe, warnings))
-    if kind == "vector":
-        first, width = parts[0], width_of(parts[0])
-        seen = [note for p in parts for note in p.notes]
-        parts = [same_columns(p, first.columns, width, first.name) for p in parts]
-        warnings += [note for p in parts for note in p.notes if note not in seen]
+        own = of_kind(bare(domain), kind)
+        own = same_columns(own, parts[0], parts[0].name) if parts else own
+        parts.append(parted(own, columns[name], recipe, warnings))
     nothing = [np.full(len(p), None, dtype=object) for p in parts]
     labels = {
         task: np.concatenate([columns[d].get(task, none) for d, none in zip(domains, nothing, strict=True)])

@@ -57,7 +57,8 @@ def unit(f: Tensor) -> Tensor:
 
 
 def _classifier(dim: int, domains: int = 1) -> nn.Sequential:
-    # With two layers DANN gained 2.3 points on digits without augmentation, with three 8.2 (seeds 100 to 104).
+    # DANN gained 2.3 points on digits without augmentation with two layers, 8.2 with three (seeds 100 to 104); CDAN
+    # gains more with three with augmentation too, DANN does not (three or four runs).
     layers: list[nn.Module] = [nn.Linear(dim, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(WIDTH, domains))
 
