@@ -50,6 +50,7 @@ ROAD = [
     "tagged",
     "transcribed",
     "multilabelled",
+    "moved_source",
     "proof",
     "sources",
     "rejection",

@@ -48,6 +48,8 @@ def refuse(recipe: Recipe, kind: str | None = None) -> None:
     row = METHODS.get(recipe.method)
     if recipe.mixup and recipe.source_weights != "pooled":
         raise UsageError("mixup mixes rows of sources that weigh differently", "leave out mixup or source_weights")
+    if recipe.align == "mean":
+        _can_align(recipe)
     if recipe.objective is not None:
         if row is not None:
             raise UsageError(f"method {row.name} and an objective were given", "give one of the two")
@@ -75,6 +77,18 @@ def refuse(recipe: Recipe, kind: str | None = None) -> None:
         stated_as = "ce(target) + ce(source)" if row is None else stated(row, row.objective)
         remedy = f"write the weights into an objective, as in --objective '{stated_as}'"
         raise UsageError(f"lam is the weight of method joint, and {name} does not read it", remedy)
+
+
+def _can_align(recipe: Recipe) -> None:
+    """Raises UsageError where no features of a source stand still to be moved."""
+    if not recipe.source:
+        raise UsageError("align mean moves features of a source, and there is none", "give one with --source")
+    if recipe.objective is not None or recipe.method not in ("auto", "joint", "source_only"):
+        name = "an objective" if recipe.objective is not None else f"method {recipe.method}"
+        raise UsageError(f"align mean is for joint and source_only, and {name} was asked for", "give one of the two")
+    if recipe.schedule not in ("auto", "frozen") or recipe.source_steps is not None:
+        what = "align mean moves features that stand still, and layers were asked to learn"
+        raise UsageError(what, "leave it out, or use schedule frozen without source_steps")
 
 
 def check(job: Job, objective: Objective, sides: dict[str, Side], rows: Rows, groups: Sequence[str]) -> None:

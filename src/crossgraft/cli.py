@@ -53,6 +53,7 @@ def fit(
     source_weights: Annotated[
         str | None, typer.Option(help="Of several sources: pooled, auto, or a number for each, as in 2,1.")
     ] = None,
+    align: Annotated[str | None, typer.Option(help="Source features at the target's mean: auto, none or mean.")] = None,
     task: Annotated[
         str | None, typer.Option(help="auto, classify, multilabel, tag for named entities, or transcribe.")
     ] = None,

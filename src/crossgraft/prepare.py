@@ -52,6 +52,7 @@ class Job:
     searched: dict[str, dict[str, Any]] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
     language: dict[str, Any] | None = None
+    alignment: dict[str, Any] | None = None
     taught: SourceModel | None = None
 
     @property

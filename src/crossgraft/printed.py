@@ -104,6 +104,9 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
         told = f"{word} costs {after:.3f} nats, before {before:.3f}: {change:+.3f} {span}"
         yield f"language: {told} on {said['n']:,} held-out texts"
         yield f"  learned from {said['texts']:,} texts of the target without labels{seen}"
+    if found := result.get("align"):
+        where = "moved to the target's mean" if found["moved"] else "left where they are"
+        yield f"align: the source's features are {where}{_left_out(found)}"
     if weighed := result.get("sources"):
         cells = [f"{s['name']} {s['weight']:.3f}" + _measured(s) for s in weighed]
         yield f"sources: {', '.join(cells)}"
@@ -112,6 +115,15 @@ def fitted(result: dict[str, Any]) -> Iterable[str]:
         free = unknown["unlabelled"]
         yield said + ("" if free is None else f"; {100 * free['value']:.1f} % of {free['n']:,} unlabelled ones are")
     yield from _closing(result)
+
+
+def _left_out(found: dict[str, Any]) -> str:
+    """What left-out labels cost beside the source as it is and moved."""
+    if found["before"] is None:
+        return ""
+    ends = found["difference"]
+    span = f"{ends['value']:+.3f} [{ends['low']:+.3f}, {ends['high']:+.3f}]"
+    return f": left-out labels cost {found['after']:.3f} nats beside them moved, else {found['before']:.3f}: {span}"
 
 
 def several(result: dict[str, Any]) -> Iterable[str]:

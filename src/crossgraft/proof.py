@@ -19,6 +19,7 @@ from crossgraft.measure.divergence import gap
 from crossgraft.measure.priors import adapted, label_shift
 from crossgraft.measure.scores import mean_interval
 from crossgraft.measure.worth import labels_saved, learning_curve
+from crossgraft.moved_source import AS_READ
 from crossgraft.multilabel import MultiLabel
 from crossgraft.multilabelled import of_sets
 from crossgraft.prepare import Job
@@ -73,8 +74,8 @@ def proof(
 
 
 def _gap(job: Job, models: Mapping[str, Fitted]) -> dict[str, Any] | None:
-    """Between source and target as the layers see them before they learn from the target; of utterances the mean over
-    the frames of each."""
+    """Between source and target as the layers see them before anything learns from the target or is moved to it; of
+    utterances the mean over the frames of each."""
     if job.source is None:
         return None
     if not job.backbone.pretrained and "source_only" not in models:
@@ -83,7 +84,7 @@ def _gap(job: Job, models: Mapping[str, Fitted]) -> dict[str, Any] | None:
     sides = []
     for name, side in (("source", job.source), ("target", job.target)):
         drawn = np.sort(rng(job.recipe.seed, f"gap {name}").permutation(len(side.labels))[:GAP_ROWS])
-        seen = frozen_features(backbone, side)
+        seen = side.kept.get((AS_READ, backbone.revision), frozen_features(backbone, side))
         sides.append((seen.means() if isinstance(seen, Frames) else seen)[drawn])
     try:
         return gap(*sides, seed=job.recipe.seed, permutations=PERMUTATIONS).json()
@@ -246,5 +247,4 @@ def small_inputs(side: Side, job: Job) -> Float[np.ndarray, "N D"]:
             cut = x[i, : width * block, : width * block].astype(np.float32)
             small[i] = cut.reshape(width, block, width, block, channels).mean((1, 3))
         x = small
-    flat: Float[np.ndarray, "N D"] = x.reshape(len(x), -1).astype(np.float32)
-    return flat
+    return np.asarray(x.reshape(len(x), -1), dtype=np.float32)

@@ -38,6 +38,11 @@ class Recipe(BaseModel):
         description="weights of several sources: pooled, every row weighs the same; auto, learned from the target's "
         "labels, or without any from the gap; or a number above zero for each",
     )
+    align: Literal["auto", "none", "mean"] = Field(
+        "auto",
+        description="move features of the source that stand still to the target's mean: auto, where left-out labels "
+        "favour it; both domains should hold their classes in like shares",
+    )
     input: str | None = Field(None, description="column of the inputs in tables")
     label: str | None = Field(None, description="column of the labels in tables")
     split: str | None = Field(None, description="column of the splits in tables")

@@ -90,6 +90,7 @@ def record(
         "schedule": schedule,
         "selection": job.selection,
         "language": job.language,
+        "align": job.alignment,
         "lam": train_model.lam,
         "ridge": train_model.ridge,
         "objective": {"formula": str(train_model.objective), "terms": _terms(job, train_model)},

@@ -47,6 +47,9 @@ def _sets_can(recipe: Recipe, kind: Kind) -> None:
 
 def _sequences_can(recipe: Recipe, what: str) -> None:
     """Raises UsageError for what does not hold for tags or transcripts yet."""
+    if recipe.align == "mean":
+        moved = "each speaker's frames are moved without it" if what == "transcripts" else "leave it out"
+        raise UsageError(f"align mean does not hold for {what}", moved)
     if recipe.source_weights != "pooled":
         raise UsageError(f"source_weights does not hold for {what} yet", "leave it out: every row weighs the same")
     adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)

@@ -27,6 +27,7 @@ from crossgraft.errors import CrossgraftError
 from crossgraft.from_run import first, prepared
 from crossgraft.lam_search import search_lam
 from crossgraft.language import learn_language
+from crossgraft.moved_source import move_source
 from crossgraft.objective.algebra import Objective, ce
 from crossgraft.objective.reach import stuck
 from crossgraft.prepare import Job
@@ -177,6 +178,7 @@ def four_steps(steps: Steps, timed: Callable[[str], AbstractContextManager[None]
         with timed("language"):
             learn_language(job, steps.folder, steps.log)
     with timed("1 initialise"):
+        move_source(job)
         f_s = steps.initialise()
     if job.covered:
         models["source_only"] = f_s
@@ -243,7 +245,6 @@ def fit(
     steps = Steps(job, folder / CHECKPOINTS, run.log)
     outcome = four_steps(steps, timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
-    said = f"crossgraft fit {folder / 'recipe.toml'}"
     found = outcome.models, outcome.evidence, outcome.verdict, outcome.schedule
-    run.conclude(lambda: record(run, job, *found, seconds, said))
+    run.conclude(lambda: record(run, job, *found, seconds, f"crossgraft fit {folder / 'recipe.toml'}"))
     return run

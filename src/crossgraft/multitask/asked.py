@@ -72,6 +72,7 @@ class MultiRecipe(Recipe):
         """Raises UsageError on what means nothing for several tasks."""
         held = {"source": self.source, "objective": self.objective, "label": self.label, "mixup": self.mixup}
         held |= {"masked-steps": self.masked_steps, "crf": self.crf, "place": self.places}
+        held |= {"align": self.align if self.align == "mean" else None}
         for name, value in held.items():
             if value:
                 raise UsageError(f"--{name} is not for several tasks", "leave it out; a task names its own labels")
