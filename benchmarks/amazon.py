@@ -38,7 +38,8 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     asked = cell["fit"]
     target, source = (reviews(asked[side], asked["examples"]) for side in ("target", "source"))
     began = time.perf_counter()
-    recipe = Recipe.of(target=asked["target"], shots=asked["shots"], seed=asked["seed"], schedule="frozen")
+    given = {key: asked[key] for key in ("target", "shots", "seed", "align")}
+    recipe = Recipe.of(source=(asked["source"],), schedule="frozen", **given)
     job, outcome = cells.four(recipe, target, source)
     wall = time.perf_counter() - began
     side, test, train = job.target, job.target.rows("test"), job.rows
@@ -60,12 +61,12 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
         accuracy[name] = float((line.predict(x[test]) == y[test]).mean())
     lam = outcome.models["transfer"].lam if "transfer" in outcome.models else None
     return cell | {
-        "accuracy": accuracy, "entropy": entropy, "kept": outcome.verdict.kept, "lam": lam, "wall": wall, "n": len(test)
+        "accuracy": accuracy, "entropy": entropy, "align": job.alignment, "kept": outcome.verdict.kept, "lam": lam, "wall": wall, "n": len(test)
     }  # fmt: skip
 
 
 def main() -> None:
-    args = cells.arguments(__doc__ or "", examples=500)
+    args = cells.arguments(__doc__ or "", examples=500, align="auto")
     from crossgraft import backbones, features
     from crossgraft.domains import open_domain
 
@@ -77,7 +78,14 @@ def main() -> None:
     todo = [
         {
             "name": f"{s} to {t}, {k}",
-            "fit": {"source": s, "target": t, "shots": k, "seed": seed, "examples": args.examples},
+            "fit": {
+                "source": s,
+                "target": t,
+                "shots": k,
+                "seed": seed,
+                "examples": args.examples,
+                "align": args.align,
+            },  # fmt: skip
         }
         for seed in args.seeds
         for k in SHOTS
