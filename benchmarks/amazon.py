@@ -60,9 +60,8 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
         line = make_pipeline(words, LogisticRegression(C=10, max_iter=1000)).fit(inputs, labels.astype(str))
         accuracy[name] = float((line.predict(x[test]) == y[test]).mean())
     lam = outcome.models["transfer"].lam if "transfer" in outcome.models else None
-    return cell | {
-        "accuracy": accuracy, "entropy": entropy, "align": job.alignment, "kept": outcome.verdict.kept, "lam": lam, "wall": wall, "n": len(test)
-    }  # fmt: skip
+    found = {"accuracy": accuracy, "entropy": entropy, "align": job.alignment, "kept": outcome.verdict.kept}
+    return cell | found | {"lam": lam, "wall": wall, "n": len(test)}
 
 
 def main() -> None:
@@ -85,7 +84,7 @@ def main() -> None:
                 "seed": seed,
                 "examples": args.examples,
                 "align": args.align,
-            },  # fmt: skip
+            },
         }
         for seed in args.seeds
         for k in SHOTS
