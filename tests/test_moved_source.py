@@ -51,6 +51,9 @@ def test_another_instrument_is_moved_and_found(tmp_path: Path) -> None:
     assert moved["transfer"]["cross_entropy"]["value"] < plain["transfer"]["cross_entropy"]["value"] - 0.02
     assert moved["gap"] == plain["gap"]
     assert any(line.startswith("align: the source's features are moved") for line in fitted(moved))
+    assert (
+        "features were moved to the target&#39;s mean: left-out labels" in (tmp_path / "auto/report.html").read_text()
+    )
 
 
 def test_a_source_that_is_where_the_target_is_loses_nothing(tmp_path: Path) -> None:

@@ -403,6 +403,20 @@ def test_the_verdict_follows_the_intervals(
     assert found.tone == tone
 
 
+def test_the_verdict_does_not_hide_a_source_that_is_ahead() -> None:
+    baselines = {"target_only": scores(100, 0.7, 0.9), "source_only": scores(100, 0.91, 0.3)}
+    run: dict[str, Any] = {"test": scores(100, 0.9, 0.3), "baselines": baselines}
+    found = words.verdict(run, "examples")
+    assert "The source's model alone has 91.0" in found.detail
+    assert "cannot tell apart" in found.detail
+    assert found.tone == "open"
+    behind = {"model": "source_only", "accuracy": {"value": -0.01, "low": -0.016, "high": -0.004}}
+    assert "is better on this test" in words.verdict(run | {"paired": [behind]}, "examples").detail
+    baselines["source_only"] = scores(100, 0.89, 0.3)
+    assert "source" not in words.verdict(run, "examples").detail
+    assert words.verdict(run, "examples").tone == "good"
+
+
 def test_the_verdict_goes_by_paired_differences_where_the_run_has_them() -> None:
     """Intervals that meet, of scores that differ beyond noise on the same examples, as the table below says."""
     paired: dict[str, Any] = {

@@ -10,6 +10,7 @@ from crossgraft.report import multilabel, said, sections, tags, words, worth
 from crossgraft.report.files import RunFiles, read
 from crossgraft.report.groups import by_environment, by_group
 from crossgraft.report.html import put, template
+from crossgraft.report.moved import moved
 from crossgraft.report.values import listed, number, part, rows
 
 SHOWN_ROWS = 50
@@ -53,6 +54,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "scores": sections.scores(result),
         "objective": sections.objective(result),
         "language": sections.language(result),
+        "moved": moved(result),
         "sources": sections.sources(result),
         "selection": str(result.get("selection") or ""),
         "selection_means": sections.SELECTIONS.get(str(result.get("selection")), ""),

@@ -183,7 +183,19 @@ def verdict(result: dict[str, Any], things: str) -> Verdict:
         by_entropy = _told(result, "target_only", entropy, interval(test.get(entropy.key)), their_entropy)
     by_first = _told(result, "target_only", first, ours, theirs)
     ending, tone = ENDINGS.get((by_first, by_entropy), ("", "open"))
+    if ahead := _source_ahead(result, first, ours):
+        detail, tone = f"{detail}. {ahead}" if detail else ahead, "open" if tone == "good" else tone
     return Verdict(f"{headline}: {ending}." if ending else f"{headline}.", detail and f"{detail}.", tone)
+
+
+def _source_ahead(result: dict[str, Any], measure: Measure, ours: Interval) -> str:
+    """What the source's model alone has, where that is more; without a full stop."""
+    theirs = interval(part(result, "baselines", "source_only").get(measure.key))
+    if theirs is None or (theirs.value > ours.value) != measure.higher_is_better or theirs.value == ours.value:
+        return ""
+    beyond = _told(result, "source_only", measure, ours, theirs) == "worse"
+    end = "and is better on this test" if beyond else "which this test cannot tell apart from it"
+    return f"The source's model alone has {measure.text(theirs.value)}{NARROW}{measure.unit}, {end}"
 
 
 def _told(result: dict[str, Any], other: str, measure: Measure, ours: Interval | None, theirs: Interval) -> str:
