@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ import crossgraft
 from crossgraft import backbones, features
 from crossgraft.domains import open_domain
 from crossgraft.domains.domain import Domain
-from crossgraft.errors import UsageError
-from crossgraft.features.ragged import Ragged
+from crossgraft.errors import CrossgraftError, UsageError
+from crossgraft.features.ragged import Ragged, tensor
 from crossgraft.measure import entity_scores, span_counts
 from crossgraft.measure.entities import difference, span_probabilities
+from crossgraft.objective.algebra import Objective
+from crossgraft.objective.tables import class_balanced
 from crossgraft.side import Side
+from crossgraft.solve import seeing
+from crossgraft.solve.batches import Stream
 from crossgraft.solve.by_folds import by_folds
 from crossgraft.solve.convex import Part
+from crossgraft.solve.net import Net
+from crossgraft.solve.schedules import Phase
 from crossgraft.tasks import Tag, log_softmax
 
 torch = pytest.importorskip("torch")
@@ -326,9 +333,12 @@ def test_sentences_as_sequences(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "dann"}, "does not learn tags yet"),
+        ({"method": "im"}, "method im does not learn tags.*dann"),
+        ({"method": "cdan"}, "same classes in source and target"),
+        ({"method": "dann", "crf": True}, "methods that adapt see words"),
+        ({"method": "dann", "selection": "label_free:im"}, "does not hold for tags yet"),
         ({"crf": True, "label_smoothing": 0.1}, "a CRF learns whole sentences"),
-        ({"objective": "ce(target) + 0.1*entropy"}, "does not learn tags yet"),
+        ({"objective": "ce(target) + 0.1*mcc"}, "mcc does not hold for tags.*entropy"),
         ({"selection": "loo"}, "does not hold for tags yet"),
         ({"task": "classify"}, "holds tagged sentences"),
     ],
@@ -336,8 +346,52 @@ def test_sentences_as_sequences(
 def test_what_does_not_hold_for_tags_is_refused(
     tmp_path: Path, folder: Path, target: Domain, source: Domain, options: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(CrossgraftError, match=said):
         fitted(tmp_path / "run", folder, target, [source], **options)
+
+
+@pytest.mark.parametrize("method", ["dann", "cdan", "coral", "mmd", "entropy", "self_training", "l2_sp"])
+def test_methods_see_words_as_rows(method: str, tmp_path: Path, folder: Path, target: Domain) -> None:
+    """Of untagged sentences too, which have other lengths than the batch's longest."""
+    near = made(40, {"person": PLACES, "thing": THINGS}, 1, "near")
+    asked: dict[str, Any] = {"shots": 8, "steps": 4, "guard": False, "baselines": False, "lr": 1e-3}
+    result = fitted(tmp_path / "run", folder, target, [near], method=method, **asked).result
+    assert (result["n"]["target_labelled"], result["n"]["test"]) == (8, 37)  # of which 22 are learned from, untagged
+    values = [row["value"] for row in result["objective"]["terms"]]
+    assert len(values) == (2 if method == "l2_sp" else 3)
+    assert np.isfinite(values).all()
+    assert result["schedule"] == "adapt"
+    lines = [json.loads(row) for row in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
+    tested = [target.names.tolist().index(name) for name in dict.fromkeys(line["name"] for line in lines)]
+    again = crossgraft.Run.open(tmp_path / "run").predict(target.take(tested))
+    assert [t for row in again for t in row["tags"]] == [line["predicted"] for line in lines]
+
+
+def test_a_method_without_a_tagged_sentence_has_nothing_to_be_judged_by(
+    tmp_path: Path, folder: Path, target: Domain, source: Domain
+) -> None:
+    untagged = replace(target, labels=np.full(len(target), None, dtype=object))
+    with pytest.raises(UsageError, match="judged by labels of the target where they are tags"):
+        fitted(tmp_path / "run", folder, untagged, [source], method="dann")
+
+
+def test_a_table_holds_a_label_for_each_word_of_each_sentence(folder: Path, target: Domain) -> None:
+    """What a batch takes from it is what its words were called, in whatever order it reads the sentences."""
+    side = Side.of(target, Tag.union(target.classes), target.classes)
+    tiny = backbones.load(str(folder), target)
+    values, labels = side.batches(tiny, np.arange(len(side.labels)))
+    columns = dict.fromkeys(("target", "source", "unlabelled"), side.columns)
+    net = Net(tiny, columns, len(side.columns), seed=0)
+    assert side.lengths is not None
+    objective = Objective.parse("pseudo")
+    net.equip([objective], {"unlabelled": len(target), "elements": int(side.lengths.max())}, 0)
+    seeing.refresh(net, Phase(objective, {}), {"unlabelled": Stream(values, labels, 4)}, 0, 10)
+    p = np.exp(net.log_probabilities(values, "unlabelled"))
+    expected = np.split(class_balanced(np.zeros((len(p), 1)), p, 0.0), np.cumsum(side.lengths)[:-1])
+    assert any((y >= 0).any() for y in expected)
+    some = np.array([7, 0, 11])
+    found = seeing.elements(net.table_class_balanced[some], net.rows_of(tensor(values[some])))
+    assert found.tolist() == np.concatenate([expected[i] for i in some]).tolist()
 
 
 def test_texts_are_no_task_of_tags_and_tags_are_not_compared(target: Domain, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
     learned = {
         "source": np.arange(0 if job.source is None else len(job.source.labels)),
         "target": rows,
-        "unlabelled": free,
+        "unlabelled": sides["unlabelled"].rows_of(free),
     }
     streams, options = {}, {}
     for d in dict.fromkeys(d for o, _ in phases for d in domains_of(o)):
@@ -85,7 +85,8 @@ def adapt(job: Job, f_s: Fitted, rows: Rows, use: str, folder: Path, log: Callab
         known = side.known(at) | (_weights(job, f_s, phases, free) if d == "source" else {})
         known |= {"group": groups[d][at]} if groups else {}
         values, labels = side.batches(backbone, at)
-        labels = np.full(len(at), -1) if d == "unlabelled" else labels
+        if d == "unlabelled" and side.lengths is None:
+            labels = np.full(len(at), -1)
         streams[d] = Stream(values, labels, settings.batch_size, augment, strong_for(augment, values), known)
     if any(row_of(t).name == "cotuning" for o, _ in phases for t in o.active):
         options["target"] = {"relation": _relation(job, f_s, rows)}
@@ -169,12 +170,15 @@ def _groups(job: Job, phases: Phases) -> dict[str, Int[np.ndarray, " N"]]:
 
 
 def _sizes(job: Job, backbone: Backbone, free: Rows, groups: dict[str, Int[np.ndarray, " N"]]) -> dict[str, int]:
-    """How large tables and heads are: rows of the unlabelled inputs, the most frames of a clip, how many groups."""
+    """How large tables and heads are: rows of the unlabelled inputs, the most frames of a clip or words
+    of a sentence, how many groups."""
     sizes = {"unlabelled": len(free)}
     if groups:
         sizes["groups"] = 1 + max(int(own.max()) for own in groups.values())
     if backbone.frames is not None:
-        sizes["frames"] = int(backbone.frames(job.target.pixels(backbone).lengths).max())
+        sizes["elements"] = int(backbone.frames(job.target.pixels(backbone).lengths).max())
+    elif job.target.lengths is not None:
+        sizes["elements"] = int(job.target.lengths.max())
     return sizes
 
 

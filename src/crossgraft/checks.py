@@ -26,7 +26,11 @@ Rows = Int[np.ndarray, " n"]
 Phases = list[tuple[Objective, str]]
 DOMAINS = ("target", "source", "unlabelled")
 # Kinds of task that not every term and method holds for: the flag of its row that says so, and what it would learn.
-HELD = {"transcribe": ("spoken", "transcripts"), "multilabel": ("multilabel", "sets of classes")}
+HELD = {
+    "transcribe": ("spoken", "transcripts"),
+    "tag": ("tagged", "tags"),
+    "multilabel": ("multilabel", "sets of classes"),
+}
 
 
 def method_of(job: Job) -> Method | None:
@@ -162,7 +166,8 @@ def check_method(
                 )
             joint = {"conditional", "second"} & set(row.heads)
             if (joint or row.known in BY_CLASS) and len(job.known) != len(sides["unlabelled"].columns):
-                raise CrossgraftError(f"{term.key} needs the same classes in source and target", "use dann or mcc")
+                what = f"{term.key} needs the same classes in source and target"
+                raise CrossgraftError(what, "use dann, coral or mmd")
             if row.through == "features" and not groups:
                 raise UsageError(
                     f"{term.key} moves layers and backbone {job.backbone.name} has none",

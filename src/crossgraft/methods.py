@@ -38,6 +38,7 @@ class Method:
     statistics  the domain whose BatchNorm statistics replace those of f_s before training
     rate        multiple of the learning rate
     spoken      whether it holds for transcripts, where an example has frames and no label of its own
+    tagged      whether it holds for tags, where an example has words, most of which are of one class
     multilabel  whether it holds for any number of classes an example: beside labels it reads features alone
     """
 
@@ -51,6 +52,7 @@ class Method:
     statistics: str = ""
     rate: float = 1.0
     spoken: bool = False
+    tagged: bool = False
     multilabel: bool = False
 
     @property
@@ -68,8 +70,10 @@ _RHO = {"rho": Number(1.0, 0.01, 10.0)}
 _BOTH = ("source", "unlabelled")
 _FEATURES: dict[str, Any] = {
     "spoken": True,
+    "tagged": True,
     "multilabel": True,
 }  # beside labels they read features alone
+_ELEMENTS: dict[str, Any] = {"spoken": True, "tagged": True}  # frames and words are rows as examples are
 _MCD = "ce(target) + ce(source) + second(source)"
 # Without balance, 0.01 of it in the authors' code for VisDA, the layers agree by calling everything one class.
 _AGREED = "discrepancy(unlabelled) + gamma*balance(unlabelled)"
@@ -96,20 +100,21 @@ METHODS = {row.name: row for row in (
         "Cao et al., ECCV 2018: for a target that lacks classes of the source",
     ),
     _with_source(
-        "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", **_FEATURES
+        "dann_groups", "Shinohara, Interspeech 2016; Meng et al., ICASSP 2018: groups as domains", spoken=True,
+        multilabel=True,
     ),
-    _with_source("cdan", "Long et al., NeurIPS 2018, the article, whose classifier deceives D too", spoken=True),
+    _with_source("cdan", "Long et al., NeurIPS 2018, the article, whose classifier deceives D too", **_ELEMENTS),
     _with_source("cdan_e", "Long et al., NeurIPS 2018, the authors' code: weights normalised per domain, not detached"),
     _with_source("cdan_e_joint", "Long et al., NeurIPS 2018, as in TLlib: weights normalised jointly and detached"),
     Method(
         "adda", "adda + fooled", _BOTH, citation="Tzeng et al., CVPR 2017", rate=0.1,
         phases=(("adda", "heads"), ("fooled", "layers")),
     ),
-    _with_source("entropy", "Grandvalet and Bengio, NeurIPS 2004", rho=0.1, spoken=True),
+    _with_source("entropy", "Grandvalet and Bengio, NeurIPS 2004", rho=0.1, **_ELEMENTS),
     _with_source("im", "Krause, Perona, Gomes, NeurIPS 2010", spoken=True),
     _with_source("mcc", "Jin et al., ECCV 2020"),
     _with_source(
-        "self_training", "Zou et al., ECCV 2018; transcripts: Kahn et al., ICASSP 2020", term="pseudo", spoken=True
+        "self_training", "Zou et al., ECCV 2018; transcripts: Kahn et al., ICASSP 2020", term="pseudo", **_ELEMENTS
     ),
     _with_source("fixmatch", "Sohn et al., NeurIPS 2020"),
     _with_source("coral", "Sun and Saenko, ECCV Workshops 2016", rho=10.0, **_FEATURES),

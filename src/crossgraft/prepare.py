@@ -205,8 +205,9 @@ def selection_for(recipe: Recipe, backbone: Backbone, target: Side, source: Side
     is convex, else cross-validation."""
     adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)
     if adapts and recipe.selection == "auto" and len(target.rows("train")) == 0:
-        if target.sets is not None:
-            what = f"method {recipe.method} is judged by labels of the target where they are sets, and it has none"
+        if target.sets is not None or target.lengths is not None:
+            are = "sets" if target.lengths is None else "tags"
+            what = f"method {recipe.method} is judged by labels of the target where they are {are}, and it has none"
             raise UsageError(what, "label a few examples of the target, or use source_only")
         return "label_free:im"
     _, rule, name = recipe.selection.partition("label_free:")

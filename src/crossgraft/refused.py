@@ -53,10 +53,9 @@ def _sequences_can(recipe: Recipe, what: str) -> None:
     if recipe.source_weights != "pooled":
         raise UsageError(f"source_weights does not hold for {what} yet", "leave it out: every row weighs the same")
     adapts = recipe.objective is not None or (recipe.method != "auto" and METHODS[recipe.method].adapts)
-    if adapts and what == "tags":
-        asked = "--objective" if recipe.objective is not None else f"method {recipe.method}"
-        raise UsageError(f"{asked} does not learn {what} yet", "use joint, finetune, target_only or source_only")
-    free = [f"label_free:{name}" for name in LABEL_FREE_SPOKEN] if adapts else []
+    if adapts and recipe.crf:
+        raise UsageError("crf learns whole sentences, and methods that adapt see words", "leave out one of the two")
+    free = [f"label_free:{name}" for name in LABEL_FREE_SPOKEN] if adapts and what != "tags" else []
     if recipe.selection in ("loo", "source_val") or (
         recipe.selection.startswith("label_free") and recipe.selection not in free
     ):

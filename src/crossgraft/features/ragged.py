@@ -64,9 +64,9 @@ class Ragged:
         rows = np.arange(len(self))[at]
         return Ragged.of([self.flat[self.ends[i] - self.lengths[i] : self.ends[i]] for i in rows])
 
-    def padded(self) -> Int[np.ndarray, "N L"]:
-        """All rows as one array, filled up with NO_TOKEN."""
-        out = np.full((len(self), int(self.lengths.max(initial=1))), NO_TOKEN, dtype=np.int32)
+    def padded(self, width: int = 1) -> Int[np.ndarray, "N L"]:
+        """All rows as one array, filled up with NO_TOKEN; `width` is the least that it has."""
+        out = np.full((len(self), int(self.lengths.max(initial=width))), NO_TOKEN, dtype=np.int32)
         out[np.arange(out.shape[1]) < self.lengths[:, None]] = self.flat
         return out
 

@@ -38,6 +38,7 @@ class TermRow:
     entropic  False for what is no cross-entropy
     through   "features" where its gradient reaches nothing but layers, "heads" where nothing but its own heads
     spoken    whether it holds for the frames of utterances, of which none has a label of its own
+    tagged    whether it holds for the words of sentences, most of which are of one class
     multilabel  whether it holds for any number of classes an example
     """
 
@@ -56,6 +57,7 @@ class TermRow:
     entropic: bool = True
     through: str = "logits"
     spoken: bool = False
+    tagged: bool = False
     multilabel: bool = False
     citation: str = ""
 
@@ -67,19 +69,20 @@ class TermRow:
 
 
 _PAIR, _FREE = ("source", "unlabelled"), "unlabelled"
-_ADVERSE: dict[str, Any] = {"takes": ("progress",), "through": "features", "spoken": True}
+_ELEMENTS: dict[str, Any] = {"spoken": True, "tagged": True}
+_ADVERSE: dict[str, Any] = {"takes": ("progress",), "through": "features", **_ELEMENTS}
 _CDAN: dict[str, Any] = _ADVERSE | {"heads": ("conditional",)}
 
 TERMS = {row.name: row for row in (
-    TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True, spoken=True,
-            multilabel=True, citation="Good 1952"),
+    TermRow("ce", cross_entropy, options=("label_smoothing", "class_weights"), labels=True,
+            multilabel=True, citation="Good 1952", **_ELEMENTS),
     TermRow("words", words, default="target", heads=("vocabulary",), labels=True, citation="Devlin et al. 2019"),
     TermRow("dann", domain_terms.dann, _PAIR, heads=("domain",), multilabel=True,
             citation="Ganin et al. 2016", **_ADVERSE),
     TermRow("pada", domain_terms.pada, _PAIR, heads=("domain",), known="named", citation="Cao et al. 2018",
-            **_ADVERSE | {"spoken": False}),
+            **_ADVERSE | {"spoken": False, "tagged": False}),
     TermRow("dann_groups", domain_terms.dann_groups, _PAIR, heads=("groups",), multilabel=True,
-            citation="Shinohara 2016", **_ADVERSE),
+            citation="Shinohara 2016", **_ADVERSE | {"tagged": False}),
     TermRow("cdan", domain_terms.cdan, _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e", partial(domain_terms.cdan, weighting="per_domain"), _PAIR, citation="Long et al. 2018", **_CDAN),
     TermRow("cdan_e_joint", partial(domain_terms.cdan, weighting="joint"), _PAIR, citation="Long et al. 2018", **_CDAN),
@@ -87,16 +90,16 @@ TERMS = {row.name: row for row in (
             citation="Tzeng et al. 2017"),
     TermRow("fooled", domain_terms.fooled, default=_FREE, heads=("domain",), through="features",
             citation="Tzeng et al. 2017"),
-    TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features", spoken=True,
-            multilabel=True, citation="Sun 2016"),
-    TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features", spoken=True,
-            multilabel=True, citation="Long et al. 2015"),
-    TermRow("entropy", self_terms.entropy, default=_FREE, spoken=True, citation="Grandvalet and Bengio 2004"),
+    TermRow("coral", domain_terms.coral, _PAIR, least=2, entropic=False, through="features",
+            multilabel=True, citation="Sun 2016", **_ELEMENTS),
+    TermRow("mmd", domain_terms.mmd, _PAIR, least=2, entropic=False, through="features",
+            multilabel=True, citation="Long et al. 2015", **_ELEMENTS),
+    TermRow("entropy", self_terms.entropy, default=_FREE, citation="Grandvalet and Bengio 2004", **_ELEMENTS),
     TermRow("im", self_terms.information_maximisation, default=_FREE, least=2, spoken=True,
             citation="Krause et al. 2010"),
     TermRow("mcc", self_terms.class_confusion, default=_FREE, least=2, citation="Jin et al. 2020"),
-    TermRow("pseudo", self_terms.pseudo, (_FREE,), known="class_balanced", spoken=True,
-            citation="Zou et al. 2018; of transcripts Kahn et al. 2020"),
+    TermRow("pseudo", self_terms.pseudo, (_FREE,), known="class_balanced",
+            citation="Zou et al. 2018; of transcripts Kahn et al. 2020", **_ELEMENTS),
     TermRow("centroid", self_terms.pseudo, (_FREE,), known="centroids", citation="Liang et al. 2020"),
     TermRow("fixmatch", self_terms.fixmatch, (_FREE,), strong=True, citation="Sohn et al. 2020"),
     TermRow("odds", self_terms.weighted, ("source",), known="odds", labels=True, citation="Bickel et al. 2007"),
@@ -106,8 +109,8 @@ TERMS = {row.name: row for row in (
     TermRow("discrepancy", self_terms.discrepancy, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("agreement", self_terms.agreement, default=_FREE, heads=("second",), citation="Saito et al. 2018"),
     TermRow("balance", self_terms.balance, default=_FREE, least=2, citation="Saito et al. 2018"),
-    TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False, spoken=True,
-            multilabel=True, citation="Li et al. 2018"),
+    TermRow("l2_sp", keep_terms.l2_sp, takes=("now", "start", "new"), entropic=False,
+            multilabel=True, citation="Li et al. 2018", **_ELEMENTS),
     TermRow("bss", keep_terms.batch_spectrum, default="target", least=2, entropic=False, through="features",
             multilabel=True, citation="Chen et al. 2019"),
     TermRow("lwf", keep_terms.teacher, default="target", heads=("source",), teacher=True, citation="Li and Hoiem 2016"),

@@ -88,13 +88,13 @@ class Net(nn.Module):
     def equip(self, objectives: Iterable[Objective], sizes: Mapping[str, int], seed: int) -> Net:
         """What terms need beside layers and classifier: heads, tables of pseudo-labels, the layers as they are now.
 
-        sizes  rows of the table of "unlabelled", of utterances the most "frames" of one too; how many "groups" """
+        sizes  rows of the table of "unlabelled", of sequences the most "elements" of one too; how many "groups" """
         rows = [row_of(t) for o in objectives for t in o.active]
         for name in sorted({name for row in rows for name in row.heads} - set(self.columns)):
             k = sizes["groups"] if name == "groups" else self.classes["unlabelled"]
             self.heads[name] = heads.build(name, self.backbone.dim, k, seed_for(seed, f"head {name}"))
         for name in sorted({row.known for row in rows} & {*TABLES, *BY_CLASS}):
-            shape = [sizes[of] for of in ("unlabelled", "frames") if of in sizes]
+            shape = [sizes[of] for of in ("unlabelled", "elements") if of in sizes]
             first = torch.ones(self.classes["unlabelled"]) if name in BY_CLASS else torch.full(shape, MISSING)
             self.register_buffer(f"table_{name}", first, persistent=True)
         if any(row.teacher or "start" in row.takes for row in rows):

@@ -58,9 +58,11 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
             continue
         strong = View(*outputs[f"{d}/strong"], b.labels) if b.strong is not None else None
         teacher = View(*net.taught(b.values), b.labels) if d in taught else None
-        at = b.known["at"]
         named = TABLES if d == "unlabelled" else ()
-        rows = dict(b.known) | {n: t[at] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
+        tables = {n: t[b.known["at"]] for n in named if (t := getattr(net, f"table_{n}", None)) is not None}
+        if net.backbone.kind == "sentence":
+            tables = {n: elements(t, net.rows_of(b.values)) for n, t in tables.items()}
+        rows = dict(b.known) | tables
         if d == "source":
             weighed = {n: t for n in BY_CLASS if (t := getattr(net, f"table_{n}", None)) is not None}
             rows |= {n: t[b.labels.clamp(min=0)] for n, t in weighed.items()}
@@ -70,6 +72,16 @@ def views(model: nn.Module, net: Net, phase: Phase, batches: Mapping[str, Batch]
         moves = None if chained is None else chained(net.columns_of(d))
         made[d] = View(*outputs[d], b.labels, b.soft, strong, teacher, rows, frames, symbols, moves)
     return made | {task: _joined(parts) for task, parts in tasks.items()}
+
+
+def elements(table: Tensor, counts: Tensor | None) -> Tensor:
+    """Rows of a table, each filled up at its end, as one value an element.
+
+    >>> elements(torch.tensor([[4, 5, -1], [6, -1, -1]]), torch.tensor([2, 1])).tolist()
+    [4, 5, 6]
+    """
+    assert counts is not None
+    return table[torch.arange(table.shape[1], device=table.device) < counts.to(table.device)[:, None]]
 
 
 def task_view(net: Net, task: str, output: tuple[Tensor, Tensor], own: TaskLabels, counts: Tensor | None) -> View:
@@ -146,6 +158,8 @@ def refresh(net: Net, phase: Phase, streams: Mapping[str, Stream], step: int, to
                 table.copy_(torch.from_numpy(BY_CLASS[name](f.astype(np.float64), p, step / total)))
                 continue
             labels = TABLES[name](f.astype(np.float64), p, step / total)
+            if isinstance(stream.labels, Ragged):  # of sentences one label a word
+                labels = Ragged(labels, stream.labels.ends).padded(table.shape[1])
         before, now = table.cpu().numpy().reshape(n, -1), labels.reshape(n, -1)
         if (both := (before >= 0).any(1) & (now >= 0).any(1)).any():
             changed[name] = float((before != now).any(1)[both].mean())
