@@ -4,6 +4,9 @@ Frozen features, and layers that learn: target only; source, then target; source
 biomedicine, where the only type is new, and of whose test part 500 sentences are drawn once for all seeds:
 
     python benchmarks/entities.py --precision bf16 --fields bc5cdr-disease --tests 500 [--sentences 1000]
+
+With --adapt dann,coral methods that see words as rows, too, from the layers that learned the source; the inputs of the
+field that they learn from are those of its tagged sentences, since CrossNER's training part has no others.
 """
 
 from __future__ import annotations
@@ -49,10 +52,10 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     if asked.get("tests"):
         test = np.random.default_rng(0).permutation(test)[: asked["tests"]]
     target = field.take(np.sort(np.concatenate([known, test])))  # the validation part is not read
-    options = ARMS[asked["arm"]]
+    options = ARMS.get(asked["arm"]) or {"method": asked["arm"], "lr": HELD["lr"], "baselines": False}
     if asked["arm"] != "frozen":
         options = options | {"steps": asked["steps"], "precision": asked["precision"]}
-    if asked["arm"] in ("sequential", "both"):
+    if asked["arm"] not in ("frozen", "joint"):
         options = options | {"source_steps": asked["source_steps"]}
     began = time.perf_counter()
     recipe = Recipe.of(target=asked["target"], source=("conll2003",), seed=asked["seed"], guard=False, **options)
@@ -72,8 +75,9 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     args = cells.arguments(
         __doc__ or "", sentences=100, source=1500, steps=60, source_steps=150, fields=",".join(FIELDS), precision="no",
-        tests=0,
+        tests=0, adapt="",
     )  # fmt: skip
+    arms = [*ARMS, *filter(None, args.adapt.split(","))]
     fields = args.fields.split(",")
     moving = ("sentences", "source", "steps", "source_steps", "precision", *(("tests",) if args.tests else ()))
     todo = [
@@ -83,7 +87,7 @@ def main() -> None:
         }
         for seed in args.seeds
         for field in fields
-        for arm in ARMS
+        for arm in arms
     ]
     with tempfile.TemporaryDirectory() as layers:
         done = cells.run("entities", [cell | {"layers": layers} for cell in todo], args.jobs, one)
@@ -96,14 +100,16 @@ def main() -> None:
         "joint",
         "source, then joint",
     ]
+    columns = [*COLUMNS, *((arm, "transfer") for arm in arms[len(ARMS) :])]
+    head += arms[len(ARMS) :]
     rows, means = [], []
     for field in fields:
         found = {
             (arm, model): [r["scores"][model]["f1"] for r in done if r["name"] == f"{field}, {arm}"]
-            for arm, model in COLUMNS
+            for arm, model in columns
         }
-        rows.append([field, *(cells.mean(found[c]) for c in COLUMNS)])
-        means.append([100 * float(np.mean(found[c])) for c in COLUMNS])
+        rows.append([field, *(cells.mean(found[c]) for c in columns)])
+        means.append([100 * float(np.mean(found[c])) for c in columns])
     if len(fields) > 1:
         rows.append(["mean", *(f"{m:.1f}" for m in np.mean(means, 0))])
     print(f"F1 of spans, %, {args.sentences} sentences, {args.source} of the source, seeds {list(args.seeds)}")
