@@ -6,7 +6,8 @@ Run with a Python that has pytorch-adapt and skada[deep], and crossgraft on its 
 
 Theirs with Adam at our rate of 1e-3 (--rate), a domain classifier of our three layers, and all else as it comes: no
 schedule of the reversal, features of any size. pytorch-adapt gets our batches, skada draws its own. Seconds are
-processor time of 1,000 steps with their batches, one thread; each cell runs all of them in turn. With --tensorflow, a
+processor time of 1,000 steps with their batches, one thread; each cell runs all of them in turn, ours in bfloat16 too
+(--precision bf16 of `fit`). With --tensorflow, a
 Python that has adapt and TensorFlow, adapt too (adaptation_adapt.py), beside ours once more.
 """
 
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +131,11 @@ PEERS: dict[str, tuple[Callable[[Start], int], tuple[str, ...]]] = {
 }
 
 
-def ours(job: Any, f_s: Any, steps: int) -> tuple[float, float]:
+def ours(job: Any, f_s: Any, steps: int, precision: str = "no") -> tuple[float, float]:
     """Accuracy on the target, and seconds of 1,000 steps."""
     from crossgraft.adapt import adapt
 
+    job = replace(job, recipe=job.recipe.model_copy(update={"precision": precision}))
     with tempfile.TemporaryDirectory() as folder:
         used = time.process_time()
         adapted = adapt(job, f_s, job.rows, "transfer", Path(folder), lambda row: None)
@@ -149,6 +152,7 @@ def one(cell: dict[str, Any]) -> dict[str, Any]:
     found = {"source only": accuracy_of(job, f_s.log_probabilities(job.target))}
     seconds: dict[str, float] = {}
     found["ours"], seconds["ours"] = ours(job, f_s, own["steps"])
+    found["ours, bf16"], seconds["ours, bf16"] = ours(job, f_s, own["steps"], "bf16")
     for name, (train, methods) in PEERS.items():
         if own["method"] in methods:
             start = Start(cell, job, f_s)
@@ -206,7 +210,7 @@ def main() -> None:
         rows += run("adaptation-adapt", cells, args.jobs, adapt_too)
     out = []
     for method in args.methods.split(","):
-        for who in ("source only", "ours", *PEERS, "adapt"):
+        for who in ("source only", "ours", "ours, bf16", *PEERS, "adapt"):
             # adapt's rows hold the first two once more
             found = {json.dumps(r["fit"]): r for r in rows if r["fit"]["method"] == method and who in r["accuracy"]}
             here = list(found.values())
