@@ -131,6 +131,9 @@ PEERS: dict[str, tuple[Callable[[Start], int], tuple[str, ...]]] = {
 }
 
 
+OURS = ("ours", "ours, bf16")
+
+
 def ours(job: Any, f_s: Any, steps: int, precision: str = "no") -> tuple[float, float]:
     """Accuracy on the target, and seconds of 1,000 steps."""
     from crossgraft.adapt import adapt
@@ -180,6 +183,7 @@ def adapt_too(cell: dict[str, Any]) -> dict[str, Any]:
     found = {"source only": accuracy_of(job, f_s.log_probabilities(job.target))}
     seconds: dict[str, float] = {}
     found["ours"], seconds["ours"] = ours(job, f_s, own["steps"])
+    found["ours, bf16"], seconds["ours, bf16"] = ours(job, f_s, own["steps"], "bf16")
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "start.npz", **held)
         asked = [Path(folder) / "start.npz", *(own[name] for name in ("method", "steps", "lr", "seed")), WIDTH]
@@ -210,8 +214,8 @@ def main() -> None:
         rows += run("adaptation-adapt", cells, args.jobs, adapt_too)
     out = []
     for method in args.methods.split(","):
-        for who in ("source only", "ours", "ours, bf16", *PEERS, "adapt"):
-            # adapt's rows hold the first two once more
+        for who in ("source only", *OURS, *PEERS, "adapt"):
+            # adapt's rows hold the first three once more
             found = {json.dumps(r["fit"]): r for r in rows if r["fit"]["method"] == method and who in r["accuracy"]}
             here = list(found.values())
             if not here:
@@ -221,13 +225,14 @@ def main() -> None:
                 np.mean([r["accuracy"][who] - r["accuracy"]["source only"] for r in here if r["fit"]["seed"] == seed])
                 for seed in args.seeds
             ]
-            ratio = ""
-            if who not in ("source only", "ours"):
-                ratio = f"{np.median([r['seconds']['ours'] / r['seconds'][who] for r in here]):.2f}"
+            ratios = ["", ""]
+            if who in (*PEERS, "adapt"):
+                both = ([r["seconds"][own] / r["seconds"][who] for r in here] for own in OURS)
+                ratios = [f"{np.median(each):.2f}" for each in both]
             shown = [mean([r["accuracy"][who] for r in own]) for own in by.values()]
-            out.append([method, who, *shown, "" if who == "source only" else mean(gains), ratio])
+            out.append([method, who, *shown, "" if who == "source only" else mean(gains), *ratios])
     heads = [" to ".join(PAIRS[p]) for p in pairs]
-    table("adaptation-peers", ["", "by", *heads, "gain", "our seconds by theirs"], out)
+    table("adaptation-peers", ["", "by", *heads, "gain", "our seconds by theirs", "in bfloat16"], out)
 
 
 if __name__ == "__main__":
