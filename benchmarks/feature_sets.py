@@ -1,6 +1,7 @@
 """Real domains as frozen features: photographs, aerial scenes, reviews and spoken digits, as the backbones see them.
 
-Each set is computed once and kept beside the temporary files (delete the folder to compute it again).
+Each set is computed once and kept beside the temporary files (delete the folder to compute it again); texts by the
+layers that were read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from cells import data
+
+from crossgraft.backbones.text_models import DEPTHS
 
 Vectors = tuple[np.ndarray, np.ndarray]
 KEPT = Path(tempfile.gettempdir()) / "crossgraft-features"
@@ -92,7 +95,7 @@ SETS: Mapping[str, Callable[[], Mapping[str, Vectors]]] = {
 @cache
 def features(name: str) -> Mapping[str, Vectors]:
     """The domains of a set."""
-    path = KEPT / f"{name}.npz"
+    path = KEPT / f"{name}{'-'.join(map(str, DEPTHS)) if name == 'reviews' else ''}.npz"
     if not path.exists():
         found = SETS[name]()
         KEPT.mkdir(exist_ok=True)
