@@ -356,11 +356,19 @@ def test_a_method_without_target_labels_ends_no_worse_and_the_strong_ones_better
     if name in ("im", "mcc", "shot", "self_training", "mmd"):
         assert adapted > source_only
     # Sure of wrong neighbours, entropy and fixmatch lose on this rotation, and so does cdan, whose classifier gives way
-    # too: that adaptation can lose is known.
+    # too: that adaptation can lose is known. cdan hangs on the draw, with domain classifiers of two layers as of three.
     assert adapted > source_only - {"entropy": 0.2, "fixmatch": 0.2, "cdan": 0.25}.get(name, 0.03)
     assert result["selection"] == "label_free:im"
     assert set(result["validators"]) == {"source_only", "transfer"}
     assert all(t["value"] is not None for t in result["objective"]["terms"])
+
+
+@pytest.mark.parametrize("name", ["entropy", "fixmatch", "cdan"])
+def test_what_loses_where_neighbours_are_wrong_keeps_what_is_named_right(name: str, tmp_path: Path) -> None:
+    result = fit(blobs(300, 0.5, 1), SOURCE, method=name, shots=0, out=tmp_path / "run", **FAST).result
+    source_only = result["baselines"]["source_only"]["accuracy"]["value"]
+    assert source_only > 0.97
+    assert result["transfer"]["accuracy"]["value"] > source_only - 0.02
 
 
 @pytest.mark.parametrize("name", [n for n, row in METHODS.items() if row.adapts and "target" in row.needs])
