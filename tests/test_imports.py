@@ -68,6 +68,7 @@ ROAD = [
     "from_run",
     "language",
     "lam_search",
+    "tempered",
     "adapt",
     "transfer",
     "multitask",

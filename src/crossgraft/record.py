@@ -93,6 +93,7 @@ def record(
         "align": job.alignment,
         "lam": train_model.lam,
         "ridge": train_model.ridge,
+        "temperature": train_model.temperature,
         "objective": {"formula": str(train_model.objective), "terms": _terms(job, train_model)},
         "n": {
             "target_labelled": len(job.target.examples(job.rows)),

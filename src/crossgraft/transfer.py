@@ -38,6 +38,7 @@ from crossgraft.run import CHECKPOINTS, RESULT, Run, free_folder
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted, descend, for_moving_layers, nothing, solve_frozen, solve_source, with_lam
 from crossgraft.sources import weigh
+from crossgraft.tempered import tempered
 from crossgraft.validation import label_free
 
 
@@ -196,9 +197,9 @@ def four_steps(steps: Steps, timed: Callable[[str], AbstractContextManager[None]
     if adapts:
         with timed("2-4 adapt"):
             learn: Learn = lambda rows, use: adapt(job, f_s, rows, use, steps.folder, steps.log)  # noqa: E731
-            models["transfer"] = learn(job.rows, "transfer")
+            own = models["transfer"] = learn(job.rows, "transfer")
             if job.recipe.guard and not blind:
-                evidence["transfer"] = held_out(job, learn, "transfer", models["transfer"])
+                models["transfer"], evidence["transfer"] = tempered(job, own, held_out(job, learn, "transfer", own))
     if (job.method == "target_only" or (job.recipe.baselines and job.method != "source_only")) and len(job.rows):
         with timed("target only"):
             alone: Learn = lambda rows, use: steps.target_only(rows, schedule, use)  # noqa: E731
@@ -242,8 +243,7 @@ def fit(
     with timed("prepare"):
         job = prepared(asked, what, sources, layers)
     refuse(asked, job.task.kind)
-    steps = Steps(job, folder / CHECKPOINTS, run.log)
-    outcome = four_steps(steps, timed)
+    outcome = four_steps(Steps(job, folder / CHECKPOINTS, run.log), timed)
     seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
     found = outcome.models, outcome.evidence, outcome.verdict, outcome.schedule
     run.conclude(lambda: record(run, job, *found, seconds, f"crossgraft fit {folder / 'recipe.toml'}"))

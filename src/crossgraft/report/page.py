@@ -60,6 +60,7 @@ def context(run: RunFiles) -> dict[str, Any]:
         "selection_means": sections.SELECTIONS.get(str(result.get("selection")), ""),
         "lam": number(result.get("lam")),
         "ridge": number(result.get("ridge")),
+        "temperature": number(result.get("temperature")),
         "kept": {"why": str(part(result, "kept").get("why") or "")},
         "guard": sections.guard(result),
         "validators": sections.validators(result),

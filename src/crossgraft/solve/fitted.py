@@ -39,7 +39,7 @@ CHOICE_FOLDS = 3  # of sentences, by which lambda and ridge of a head on their w
 
 @dataclass(eq=False)
 class Fitted:
-    """Backbone and head: weight (D, U), bias (U,) for raw features, transitions (U, U) of a CRF; what trained them."""
+    """Backbone and head: weight (D, U), bias (U,), over a temperature; transitions (U, U) of a CRF; what trained it."""
 
     backbone: Backbone
     weight: Float[np.ndarray, "D U"]
@@ -51,10 +51,10 @@ class Fitted:
     path: Path | None = None
     point: Point | None = None
     transitions: Float[np.ndarray, "U U"] | None = None
+    temperature: float = 1.0
 
     def log_probabilities(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
-        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); as `Side.says` has
-        them."""
+        """log p(y|x) over the classes of a domain, for some of its rows, (n, k); as `Side.says` has them."""
         return side.says(self.logits(self.features(side, rows), side.columns), rows, self.transitions)
 
     def features(self, side: Side, rows: Int[np.ndarray, " n"] | None = None) -> Any:
