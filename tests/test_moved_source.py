@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from crossgraft.cli import app
 from crossgraft.errors import CrossgraftError
-from crossgraft.moved_source import with_company
+from crossgraft.moved_source import as_frequent, with_company
 from crossgraft.printed import fitted
 from crossgraft.transfer import fit
 
@@ -75,6 +75,18 @@ def test_other_shares_of_the_classes_are_not_taken_for_another_place(tmp_path: P
     assert forced["align"]["moved"]
     entropy = [r["baselines"]["source_only"]["cross_entropy"]["value"] for r in (asked, forced)]
     assert entropy[1] > entropy[0] + 0.02
+
+
+def test_where_all_labels_are_known_other_shares_do_no_harm(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    keep = (TARGET[1] == "1") | (draw.random(len(TARGET[1])) < 0.2)
+    x, y, split = TARGET[0][keep], TARGET[1][keep], np.where(np.arange(keep.sum()) % 2 == 0, "train", "test")
+    losses = {}
+    for align in ("none", "mean"):
+        run = fit((x, y, split), SOURCE, out=tmp_path / align, align=align, **VECTORS).result
+        losses[align] = run["baselines"]["source_only"]["cross_entropy"]["value"]
+    assert losses["mean"] < losses["none"] + 0.02
+    assert as_frequent(np.array([0, 0]), np.array([0, 1])) is None
 
 
 def test_without_labels_it_is_done_where_it_is_asked_for(tmp_path: Path) -> None:

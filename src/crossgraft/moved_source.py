@@ -1,8 +1,9 @@
 """The source's features moved to the target's mean before any head is solved, where the target's labels favour it.
 
 x_s + s (m_t - m_s), s by James and Stein (`solve.moved.step`), each source by itself. Another camera, writer or kind of
-product moves all features alike, whatever their class. Other shares of the classes move their mean too, and labels that
-were drawn by class do not show that: so labels must favour it, or somebody must ask for it.
+product moves all features alike, whatever their class. Other shares of the classes move their mean too: where all
+labels are known that is reckoned with, and labels that were drawn by class do not show it. So labels must favour it,
+or somebody must ask for it.
 """
 
 from __future__ import annotations
@@ -84,12 +85,33 @@ def with_company(y: Int[np.ndarray, "n ..."]) -> Bool[np.ndarray, " n"]:
 def at_the_mean(
     job: Job, source: Side, x: Float[np.ndarray, "N D"], x_t: Float[np.ndarray, "M D"]
 ) -> Float[np.ndarray, "N D"]:
-    """Features of the source, those of each of several at the mean of the inputs that the target may learn from."""
-    free, origin = x_t[job.target.unlabelled()], source.domain.origin
-    if origin is None:
-        return np.asarray(x + step(x, free).astype(x.dtype))
-    steps = np.stack([step(x[origin == s], free) for s in range(int(origin.max()) + 1)])
-    return np.asarray(x + steps[origin].astype(x.dtype))
+    """Features of the source, those of each of several at the mean of the inputs that the target may learn from.
+
+    Where the target's labels of all of these are known, the source's mean is that of classes as frequent as there.
+    """
+    free = job.target.unlabelled()
+    origin = np.zeros(len(x), dtype=np.int64) if source.domain.origin is None else source.domain.origin
+    own, there = source.columns[source.labels], job.target.columns[job.target.labels[free]]
+    known = source.sets is None and np.isin(free, job.rows).all()  # labels of test rows are none of its business
+    steps = []
+    for s in range(int(origin.max()) + 1):
+        rows = np.flatnonzero((origin == s) & (source.labels >= 0))
+        weights = as_frequent(own[rows], there) if known else None
+        steps.append(step(x[rows], x_t[free], weights))
+    return np.asarray(x + np.stack(steps)[origin].astype(x.dtype))
+
+
+def as_frequent(own: Int[np.ndarray, " S"], there: Int[np.ndarray, " T"]) -> Float[np.ndarray, " S"] | None:
+    """Weights of rows by which their classes are as frequent as elsewhere; None where a class has no row here.
+
+    >>> as_frequent(np.array([0, 0, 0, 1]), np.array([0, 1])).round(3).tolist()
+    [0.667, 0.667, 0.667, 2.0]
+    """
+    k = int(max(own.max(), there.max())) + 1
+    here, asked = np.bincount(own, minlength=k) / len(own), np.bincount(there, minlength=k) / len(there)
+    if (asked > 0)[here == 0].any():
+        return None
+    return np.asarray((asked / np.where(here > 0, here, 1))[own])
 
 
 def left_out(

@@ -12,17 +12,22 @@ from crossgraft.solve.convex import Head
 from crossgraft.solve.sequences import Sequences
 
 
-def step(source: Float[np.ndarray, "S D"], target: Float[np.ndarray, "T D"]) -> Float[np.ndarray, " D"]:
-    """s (m_t - m_s) from rows, s = max(0, 1 - (tr C_t / T + tr C_s / S) / |m_t - m_s|^2): takes off what two means of
-    so few rows differ by when nothing has moved (James and Stein 1961).
+def step(
+    source: Float[np.ndarray, "S D"], target: Float[np.ndarray, "T D"], weights: Float[np.ndarray, " S"] | None = None
+) -> Float[np.ndarray, " D"]:
+    """s (m_t - m_s), s = max(0, 1 - (tr C_t / T + tr C_s / S) / |m_t - m_s|^2): takes off what two means of so few rows
+    differ by when nothing has moved (James and Stein 1961). Of rows that weigh, S is (sum w)^2 / sum w^2.
 
     >>> draw = np.random.default_rng(0)
     >>> x = draw.normal(0, 1, (500, 2))
     >>> step(x, draw.normal(5, 1, (500, 2))).round(0).tolist(), step(x, x[:5]).tolist()
     ([5.0, 5.0], [0.0, 0.0])
     """
-    off = target.mean(0) - source.mean(0)
-    noise = sum(float(x.var(0, ddof=1).sum()) / len(x) if len(x) > 1 else np.inf for x in (source, target))
+    w = np.ones(len(source)) if weights is None else weights
+    off = target.mean(0) - np.average(source, axis=0, weights=w)
+    counts = (float(w.sum() ** 2 / (w**2).sum()), len(target))
+    spread = zip((source, target), counts, strict=True)
+    noise = sum(float(x.var(0, ddof=1).sum()) / n if len(x) > 1 else np.inf for x, n in spread)
     length = float((off**2).sum())
     share = max(0.0, 1 - noise / length) if length > 0 else 0.0
     return np.asarray(share * off)
