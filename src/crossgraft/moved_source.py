@@ -34,8 +34,9 @@ AS_READ = "as read"  # what a source's features are kept by once they have been 
 def move_source(job: Job) -> None:
     """Move the source's features as the recipe asks; what was found stands in the job.
 
-    auto  where left-out labels of the target cost less beside the moved source, by MARGIN standard errors and more;
-          of features that stand still, and of domains with the same classes
+    auto  where left-out labels of the target cost less beside the moved source, by MARGIN standard errors and more,
+          and less than a guess without looking: what a source whose labels say nothing seems to gain is luck. Of
+          features that stand still, and of domains with the same classes
     mean  whatever the labels say
 
     Raises UsageError where it was asked for and no features stand still.
@@ -57,7 +58,7 @@ def move_source(job: Job) -> None:
         worse, error = worse_by(after, before)
         found |= {"before": float(before.mean()), "after": float(after.mean())}
         found |= {"difference": mean_interval(after - before, job.recipe.seed).json()}
-        found["moved"] |= bool(worse < -MARGIN * error)
+        found["moved"] |= bool(worse < -MARGIN * error and after.mean() < job.target.blind)
     job.alignment = found
     if found["moved"]:
         key = "features" if job.backbone.portable else "embedded"  # where all that follow find them
