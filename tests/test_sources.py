@@ -38,7 +38,7 @@ def copies(source: tuple[np.ndarray, np.ndarray], n: int) -> tuple[np.ndarray, n
 
 def test_given_weights_are_those_of_the_means_not_of_the_rows(tmp_path: Path) -> None:
     """Three copies of a source weigh as one where both weigh 1."""
-    held = FROZEN | {"lam": 1.0, "ridge": 0.01, "source_weights": (1, 1)}
+    held = FROZEN | {"lam": 1.0, "ridge": 0.01, "source_weights": (1, 1), "align": "none"}
     one, three = (
         fit(TARGET, [GOOD, copies(SHUFFLED, n)], out=tmp_path / str(n), **held).predict(TARGET[0]) for n in (1, 3)
     )
