@@ -89,6 +89,15 @@ def test_where_all_labels_are_known_other_shares_do_no_harm(tmp_path: Path) -> N
     assert as_frequent(np.array([0, 0]), np.array([0, 1])) is None
 
 
+def test_of_many_labels_some_judge(tmp_path: Path) -> None:
+    """More than a path leaves out, the source as good as the target: all models are judged by the same examples."""
+    many = np.concatenate([TARGET[0]] * 4), np.concatenate([TARGET[1]] * 4)
+    result = fit(many, elsewhere(SOURCE, 2.0), out=tmp_path / "run", shots=210, **VECTORS).result
+    assert result["align"]["moved"]
+    assert {row["model"] for row in result["guard"]} == {"transfer", "target_only", "source_only"}
+    assert result["kept"]["why"].startswith("On 400 held-out examples")
+
+
 def test_without_labels_it_is_done_where_it_is_asked_for(tmp_path: Path) -> None:
     """By the inputs alone, and each of two sources by itself: together their mean is the target's."""
     halves = [elsewhere((SOURCE[0][i::2], SOURCE[1][i::2]), by) for i, by in enumerate((2.0, -2.0))]

@@ -16,7 +16,7 @@ from crossgraft.multilabel import Bernoullis
 from crossgraft.prepare import Job
 from crossgraft.side import Side
 from crossgraft.solve.fitted import Fitted
-from crossgraft.solve.path import Path, gathered
+from crossgraft.solve.path import Path, gathered, in_turn
 from crossgraft.solve.pick import pick
 from crossgraft.tasks import log_softmax
 
@@ -200,6 +200,8 @@ def keep(job: Job, models: Mapping[str, Fitted], evidence: Mapping[str, HeldOut]
         if "transfer" in judged and (np.bincount(labels, minlength=k) == 1).any():
             judged.pop("source_only", None)  # with its only label left out a class is judged as if there were none
     rows, simplest = judged_on(job), [m for m in order if m in judged]
+    if min(map(len, judged.values()), default=0) < len(rows):  # a path leaves out some of many rows
+        judged = {m: losses[in_turn(len(rows))] if len(losses) == len(rows) else losses for m, losses in judged.items()}
     judged = {m: job.target.independent(losses, rows) for m, losses in judged.items()}
     of = "examples" if job.target.groups(rows) is None else "groups of examples"
     return guard(judged, simplest_first=simplest, margins=margins, of=of)

@@ -22,7 +22,7 @@ from crossgraft.solve.convex import Part
 from crossgraft.solve.fitted import frozen_features
 from crossgraft.solve.joint import PATH_ROWS, drawn
 from crossgraft.solve.moved import step
-from crossgraft.solve.path import path, scaling
+from crossgraft.solve.path import in_turn, path, scaling
 from crossgraft.solve.pick import worse_by
 
 LAM = 100.0  # held: where lambda is chosen, a source that is far off is turned off, and nothing is seen of moving it
@@ -42,7 +42,8 @@ def move_source(job: Job) -> None:
     Raises UsageError where it was asked for and no features stand still.
     """
     source, asked = job.source, job.recipe.align
-    judges = with_company(job.target.answers(job.rows))
+    rows = job.rows[in_turn(len(job.rows))]  # as many as a path leaves out
+    judges = with_company(job.target.answers(rows))
     judged = judges.sum() > 1
     if source is None or asked == "none" or (asked == "auto" and not (judged and _may(job, source))):
         return
@@ -54,7 +55,7 @@ def move_source(job: Job) -> None:
     moved = at_the_mean(job, source, x, x_t)
     found: dict[str, Any] = {"asked": asked, "moved": asked == "mean", "before": None, "after": None}
     if judged:
-        before, after = (left_out(job, source, own, x_t)[judges] for own in (x, moved))
+        before, after = (left_out(job, source, rows, own, x_t)[judges] for own in (x, moved))
         worse, error = worse_by(after, before)
         found |= {"before": float(before.mean()), "after": float(after.mean())}
         found |= {"difference": mean_interval(after - before, job.recipe.seed).json()}
@@ -116,12 +117,12 @@ def as_frequent(own: Int[np.ndarray, " S"], there: Int[np.ndarray, " T"]) -> Flo
 
 
 def left_out(
-    job: Job, source: Side, x: Float[np.ndarray, "N D"], x_t: Float[np.ndarray, "M D"]
+    job: Job, source: Side, rows: Int[np.ndarray, " n"], x: Float[np.ndarray, "N D"], x_t: Float[np.ndarray, "M D"]
 ) -> Float[np.ndarray, " n"]:
-    """Leave-one-out losses of the target's labels with the source at these features beside them, at LAM, nats."""
-    own = x_t[job.rows]
+    """Leave-one-out losses of these rows' labels with the source at these features beside them, at LAM, nats."""
+    own = x_t[rows]
     scale = scaling(own, x)
-    part = Part(scale.apply(own), job.target.answers(job.rows), job.target.columns)
+    part = Part(scale.apply(own), job.target.answers(rows), job.target.columns)
     beside = drawn(Part(scale.apply(x), source.answers(), source.columns), PATH_ROWS, job.recipe.seed)
     solved = path(part, beside, len(job.task.classes), lams=[LAM], ridges=RIDGES)
     return np.asarray(solved.choose("min").losses)
