@@ -28,6 +28,7 @@ from crossgraft.solve.pick import worse_by
 LAM = 100.0  # held: where lambda is chosen, a source that is far off is turned off, and nothing is seen of moving it
 MARGIN = 0.5  # standard errors by which labels must favour it; both by four pairs and digits, seeds 100 and 101
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-4)
+JUDGES = 200  # labels of the target that are looked at
 AS_READ = "as read"  # what a source's features are kept by once they have been moved
 
 
@@ -42,7 +43,7 @@ def move_source(job: Job) -> None:
     Raises UsageError where it was asked for and no features stand still.
     """
     source, asked = job.source, job.recipe.align
-    rows = job.rows[in_turn(len(job.rows))]  # as many as a path leaves out
+    rows = job.rows[in_turn(len(job.rows), JUDGES)]
     judges = with_company(job.target.answers(rows))
     judged = judges.sum() > 1
     if source is None or asked == "none" or (asked == "auto" and not (judged and _may(job, source))):

@@ -194,13 +194,13 @@ def path(
     )
 
 
-def in_turn(n: int) -> Int[np.ndarray, " n_t"]:
-    """Which of n labelled rows are left out: all, or MOST that are evenly spaced.
+def in_turn(n: int, most: int = MOST) -> Int[np.ndarray, " n_t"]:
+    """Which of n labelled rows are left out: all, or `most` that are evenly spaced.
 
     >>> in_turn(3).tolist(), len(in_turn(1000))
     ([0, 1, 2], 400)
     """
-    return np.arange(n) if n <= MOST else np.linspace(0, n - 1, MOST).astype(np.int64)
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
 
 
 def _labelled(part: Part) -> Bool[np.ndarray, " n"]:
