@@ -102,7 +102,6 @@ def _mlp(width: int, hidden: int = DIM) -> Backbone:
 def _cnn(preprocess: Preprocess, name: str) -> Backbone:
     """Convolutions of 5 x 5 at half the resolution, then 3 x 3 with max pooling down to 4 x 4, then one full layer.
 
-    ReLU comes after the pooling: the same function, of a quarter of the values.
     cnn_bn normalises batches after every convolution, for methods that adapt those layers.
     """
     stages = {32: (32, 64), 64: (32, 64, 64)}[preprocess.size]
@@ -118,7 +117,7 @@ def _cnn(preprocess: Preprocess, name: str) -> Backbone:
         width = 16
         for i, wider in enumerate(stages):
             convolution = nn.Conv2d(width, wider, 3, padding=1)
-            layers[f"conv{i + 1}"] = nn.Sequential(convolution, *norm(wider), nn.MaxPool2d(2), nn.ReLU())
+            layers[f"conv{i + 1}"] = nn.Sequential(convolution, *norm(wider), nn.ReLU(), nn.MaxPool2d(2))
             width = wider
         layers["full"] = nn.Sequential(nn.Flatten(), nn.Linear(width * 16, DIM), nn.ReLU())
         return _kaiming(nn.Sequential(layers))
