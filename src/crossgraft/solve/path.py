@@ -177,7 +177,7 @@ def path(
             work=sum(p.work for p in found.paths.values()),
             _grid=found,
         )
-    some = in_turn(n)
+    some = in_turn(n, MOST)
     size = n if source is None or not lam_a.any() else n + len(source.y)
     work = float(size * target.x.shape[1] * n_columns * len(ridge_a))
     y = np.asarray(target.y)[labelled]
