@@ -139,6 +139,12 @@ def test_what_it_cannot_be_asked_with(tmp_path: Path, options: dict[str, Any], w
         fit(TARGET, out=tmp_path / "r", **asked)
 
 
+def test_a_model_without_its_data_cannot_be_moved(tmp_path: Path) -> None:
+    fit(SOURCE, out=tmp_path / "source", **VECTORS)
+    with pytest.raises(CrossgraftError, match=r"align mean moves examples of a source.*without them"):
+        fit(TARGET, tmp_path / "source", out=tmp_path / "r", align="mean", shots=6, **VECTORS)
+
+
 def test_the_command_takes_it(tmp_path: Path) -> None:
     for name, (x, y) in (("target", TARGET), ("source", elsewhere(SOURCE, 2.0))):
         np.savez(tmp_path / f"{name}.npz", x=x, y=y)

@@ -72,7 +72,7 @@ def refuse(recipe: Recipe, kind: str | None = None) -> None:
     elif (held := HELD.get(kind)) and not getattr(row, held[0]):
         known = ", ".join(name for name, own in METHODS.items() if getattr(own, held[0]) or not own.adapts)
         raise UsageError(f"method {row.name} does not learn {held[1]}", f"use {known}")
-    name = "an objective" if row is None else f"method {row.name}"
+    name = _named(recipe)
     if recipe.schedule != "auto":
         raise UsageError(
             f"{name} says itself which layers learn", "leave out schedule, or use method joint or finetune"
@@ -83,13 +83,18 @@ def refuse(recipe: Recipe, kind: str | None = None) -> None:
         raise UsageError(f"lam is the weight of method joint, and {name} does not read it", remedy)
 
 
+def _named(recipe: Recipe) -> str:
+    """What was asked to train by, in a sentence."""
+    return "an objective" if recipe.objective is not None else f"method {recipe.method}"
+
+
 def _can_align(recipe: Recipe) -> None:
     """Raises UsageError where no features of a source stand still to be moved."""
     if not recipe.source:
         raise UsageError("align mean moves features of a source, and there is none", "give one with --source")
     if recipe.objective is not None or recipe.method not in ("auto", "joint", "source_only"):
-        name = "an objective" if recipe.objective is not None else f"method {recipe.method}"
-        raise UsageError(f"align mean is for joint and source_only, and {name} was asked for", "give one of the two")
+        what = f"align mean is for joint and source_only, and {_named(recipe)} was asked for"
+        raise UsageError(what, "give one of the two")
     if recipe.schedule not in ("auto", "frozen") or recipe.source_steps is not None:
         what = "align mean moves features that stand still, and layers were asked to learn"
         raise UsageError(what, "leave it out, or use schedule frozen without source_steps")

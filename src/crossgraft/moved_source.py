@@ -40,18 +40,23 @@ def move_source(job: Job) -> None:
           features that stand still, and of domains with the same classes
     mean  whatever the labels say
 
-    Raises UsageError where it was asked for and no features stand still.
+    Raises UsageError where it was asked for and no features stand still, or no examples are there.
     """
     source, asked = job.source, job.recipe.align
+    if source is None and asked == "mean" and job.taught is not None:
+        what = f"align mean moves examples of a source, and {job.taught.name} is a model without them"
+        raise UsageError(what, "leave it out, or give the data as the source")
+    if source is None or asked == "none" or (asked == "auto" and not _may(job, source)):
+        return
     rows = job.rows[in_turn(len(job.rows), JUDGES)]
     judges = with_company(job.target.answers(rows))
     judged = judges.sum() > 1
-    if source is None or asked == "none" or (asked == "auto" and not (judged and _may(job, source))):
+    if asked == "auto" and not judged:
         return
     if not job.backbone.pretrained:
         what = f"align mean moves features that stand still, and backbone {job.backbone.name} learns them from nothing"
         raise UsageError(what, "leave it out, or name a pretrained backbone")
-    say("left-out labels beside the source, and beside the source at the target's mean")
+    say("the source's features at the target's mean")
     x, x_t = (frozen_features(job.backbone, side) for side in (source, job.target))
     moved = at_the_mean(job, source, x, x_t)
     found: dict[str, Any] = {"asked": asked, "moved": asked == "mean", "before": None, "after": None}
@@ -96,12 +101,12 @@ def at_the_mean(
     origin = np.zeros(len(x), dtype=np.int64) if source.domain.origin is None else source.domain.origin
     own, there = source.columns[source.labels], job.target.columns[job.target.labels[free]]
     known = source.sets is None and np.isin(free, job.rows).all()  # labels of test rows are none of its business
-    steps = []
+    moved = np.array(x)
     for s in range(int(origin.max()) + 1):
         rows = np.flatnonzero((origin == s) & (source.labels >= 0))
         weights = as_frequent(own[rows], there) if known else None
-        steps.append(step(x[rows], x_t[free], weights))
-    return np.asarray(x + np.stack(steps)[origin].astype(x.dtype))
+        moved[origin == s] += step(x[rows], x_t[free], weights).astype(x.dtype)
+    return moved
 
 
 def as_frequent(own: Int[np.ndarray, " S"], there: Int[np.ndarray, " T"]) -> Float[np.ndarray, " S"] | None:

@@ -23,9 +23,10 @@ def step(
     >>> step(x, draw.normal(5, 1, (500, 2))).round(0).tolist(), step(x, x[:5]).tolist()
     ([5.0, 5.0], [0.0, 0.0])
     """
-    w = np.ones(len(source)) if weights is None else weights
-    off = target.mean(0) - np.average(source, axis=0, weights=w)
-    counts = (float(w.sum() ** 2 / (w**2).sum()), len(target))
+    mean, n_s = source.mean(0), float(len(source))
+    if weights is not None:
+        mean, n_s = np.average(source, axis=0, weights=weights), float(weights.sum() ** 2 / (weights**2).sum())
+    off, counts = target.mean(0) - mean, (n_s, len(target))
     spread = zip((source, target), counts, strict=True)
     noise = sum(float(x.var(0, ddof=1).sum()) / n if len(x) > 1 else np.inf for x, n in spread)
     length = float((off**2).sum())
